@@ -1,0 +1,1 @@
+"""Experiments: each turns a config into a run. The library is `gumbel`."""

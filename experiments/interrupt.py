@@ -1,0 +1,33 @@
+"""SIGTERM and Ctrl-C as a question that the loop asks between compiled calls."""
+
+import contextlib
+import signal
+from collections.abc import Callable, Iterator
+
+
+class Interrupted(Exception):
+    """The run was asked to stop, and its state is saved."""
+
+
+@contextlib.contextmanager
+def interruptions() -> Iterator[Callable[[], bool]]:
+    """Notes SIGTERM and Ctrl-C; a second one has its usual effect."""
+    received: list[int] = []
+    watched = (signal.SIGTERM, signal.SIGINT)
+    previous = {number: signal.getsignal(number) for number in watched}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+    def note(number, frame) -> None:
+        del frame
+        received.append(number)
+        restore()
+
+    for number in watched:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(received)
+    finally:
+        restore()

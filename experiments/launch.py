@@ -1,0 +1,163 @@
+"""The command line shared by all experiments: `python -m experiments.X`.
+
+Everything that can be wrong with a command is found before anything compiles and
+said in one line, with exit code 2.
+"""
+
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from absl import flags, logging
+from ml_collections import ConfigDict, config_flags
+
+from experiments import configuration, report
+from experiments.checkpoint import CheckpointError
+from experiments.configuration import REPOSITORY, ConfigError
+from experiments.data import DataError
+from experiments.interrupt import Interrupted
+from experiments.train import Task, train
+from experiments.workdir import WorkdirError, default_workdir, flatten
+
+
+class Command(NamedTuple):
+    """A parsed command line; `line` is what continues the run."""
+
+    config: ConfigDict
+    workdir: Path
+    tensorboard: bool
+    line: str
+
+
+def _last_line(error: Exception) -> str:
+    """A config file's own error comes wrapped in a traceback; its last line says it."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    line = lines[-1].strip() if lines else repr(error)
+    return line.removeprefix("ValueError: ")
+
+
+def _parse_flags(argv: list[str], default_config: str) -> flags.FlagValues:
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config", default_config, flag_values=values, sys_argv=argv
+    )
+    flags.DEFINE_string("workdir", None, "run directory", flag_values=values)
+    flags.DEFINE_boolean("tensorboard", False, "write events", flag_values=values)
+    flags.DEFINE_boolean("debug", False, "show tracebacks", flag_values=values)
+    rest = values(argv)[1:]
+    if rest:
+        raise ConfigError(
+            f"{rest[0]}: unexpected argument; fields are --config.x=value"
+        )
+    return values
+
+
+def _check_field_names(argv: list[str], default_config: str) -> None:
+    """Refuses overrides of fields that are not in the config."""
+    plain = [a for a in argv if not a.startswith(("--config.", "-config."))]
+    config = _parse_flags(plain, default_config).config
+    known = flatten(config.to_dict())
+    for argument in argv[1:]:
+        if argument.startswith(("--config.", "-config.")):
+            name = argument.lstrip("-").removeprefix("config.").split("=")[0]
+            if name not in known:
+                raise ConfigError(configuration.unknown_field(name, config))
+
+
+def parse(argv: list[str], experiment: str, default_config: str) -> Command:
+    """Parses a command line.
+
+    Args:
+        argv: the program's name and its arguments.
+        experiment: the experiment's name; part of the default run directory.
+        default_config: path of the config file used when --config is not given.
+
+    Returns:
+        The locked config, the run directory and the command that continues the run.
+
+    Raises:
+        ConfigError: in one line, for anything that cannot be parsed.
+    """
+    try:
+        _check_field_names(argv, default_config)
+        values = _parse_flags(argv, default_config)
+        config = values.config
+    except ConfigError:
+        raise
+    # A config file is code of the user's: what it raises is theirs to name.
+    except (flags.Error, OSError, ValueError, TypeError, AttributeError) as error:
+        raise ConfigError(_last_line(error)) from error
+    path, _, variant = config_flags.get_config_filename(values["config"]).partition(":")
+    variant = variant or Path(path).stem
+    if values.workdir:
+        workdir = Path(values.workdir).resolve()
+    else:
+        workdir = default_workdir(experiment, variant, config.to_dict())
+    line = shlex.join(["python", "-m", f"experiments.{experiment}", *argv[1:]])
+    return Command(config, workdir, values.tensorboard, line)
+
+
+def help_text(experiment: str, doc: str, config_file: str) -> str:
+    """What --help prints: the idea, the flags, the variants and every field."""
+    shown = Path(config_file).relative_to(REPOSITORY)
+    return f"""{doc.strip()}
+
+usage: python -m experiments.{experiment} [--config=FILE[:VARIANT]]
+         [--config.FIELD=VALUE …] [--workdir=DIR] [--tensorboard] [--debug]
+
+  --config                           config file and variant [{shown}]
+  --workdir                          run directory; the same command continues a run
+                                     [runs/{experiment}/VARIANT-HASH OF THE CONFIG]
+  --tensorboard                      also write TensorBoard events (needs tensorboardX)
+  --debug                            show the traceback behind a one-line error
+
+variants: {", ".join(configuration.variants(config_file))}
+
+fields:
+{configuration.field_help(config_file)}"""
+
+
+def launch(experiment: str, doc: str, make_task: Callable[[ConfigDict], Task]) -> None:
+    """Runs an experiment from the command line and exits.
+
+    Exit codes: 0 done or interrupted and saved; 1 the run failed; 2 the command
+    cannot run.
+
+    Args:
+        experiment: its name, as in configs/<experiment>.py.
+        doc: the module docstring, printed by --help.
+        run: runs a parsed command.
+    """
+    argv = sys.argv
+    default_config = str(REPOSITORY / "configs" / f"{experiment}.py")
+    if {"--help", "-help", "-h"} & set(argv[1:]):
+        print(help_text(experiment, doc, default_config))
+        return
+    logging.set_verbosity(logging.WARNING)
+    try:
+        command = parse(argv, experiment, default_config)
+        _run(command, make_task(command.config))
+    except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
+        _fail(error, argv, 2)
+    except FloatingPointError as error:
+        _fail(error, argv, 1)
+
+
+def _run(command: Command, task: Task) -> None:
+    try:
+        result = train(
+            task, command.config, command.workdir, tensorboard=command.tensorboard
+        )
+    except Interrupted as stopped:
+        print(f"{stopped}; continue with:\n  {command.line}")
+        return
+    print(report.summary(result, command.workdir))
+
+
+def _fail(error: Exception, argv: list[str], code: int) -> None:
+    if "--debug" in argv:
+        raise error
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(code)

@@ -1,0 +1,79 @@
+"""Flax networks of the discrete variational auto-encoder; the only linen file."""
+
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax.numpy as jnp
+
+Initializer = Callable
+
+
+class Mlp(nn.Module):
+    """Dense layers with a ReLU between them; a linear map when `hidden` is empty.
+
+    Glorot-uniform weights and zero biases, but for the last bias if one is given.
+
+    Attributes:
+        hidden: widths of the hidden layers.
+        features: width of the output, which has no activation.
+        bias_init: initialiser of the output's bias.
+    """
+
+    hidden: Sequence[int]
+    features: int
+    bias_init: Initializer = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(self, x):
+        """Maps [..., D] to [..., features]."""
+        for width in self.hidden:
+            x = nn.relu(
+                nn.Dense(width, kernel_init=nn.initializers.glorot_uniform())(x)
+            )
+        return nn.Dense(
+            self.features,
+            kernel_init=nn.initializers.glorot_uniform(),
+            bias_init=self.bias_init,
+        )(x)
+
+
+class DiscreteVae(nn.Module):
+    """Encoder, decoder and prior of a VAE with one layer of discrete latents.
+
+    Attributes:
+        latent_shape: (N,) for Bernoulli or (N, K) for categorical latents.
+        hidden: encoder widths from the pixels to the latents; the decoder mirrors them.
+        num_pixels: D.
+        visible_bias_init: initialiser of the decoder's output bias.
+    """
+
+    latent_shape: tuple[int, ...]
+    hidden: Sequence[int]
+    num_pixels: int
+    visible_bias_init: Initializer
+
+    def setup(self):
+        latent_size = 1
+        for size in self.latent_shape:
+            latent_size *= size
+        self.encoder = Mlp(self.hidden, latent_size)
+        self.decoder = Mlp(
+            tuple(reversed(self.hidden)), self.num_pixels, self.visible_bias_init
+        )
+        self.prior = self.param("prior", nn.initializers.zeros, self.latent_shape)
+
+    def encode(self, x):
+        """Posterior logits, [B, D] -> [B, N] or [B, N, K]."""
+        return self.encoder(x).reshape(x.shape[0], *self.latent_shape)
+
+    def decode(self, z):
+        """Pixel logits, [B, N] or [B, N, K] -> [B, D]."""
+        return self.decoder(z.reshape(z.shape[0], -1))
+
+    def prior_logits(self):
+        """Learned prior logits, [N] or [N, K], uniform at the start."""
+        return self.prior
+
+    def __call__(self, x):
+        """Touches every parameter, for `init`."""
+        return self.decode(jnp.zeros_like(self.encode(x))), self.prior_logits()

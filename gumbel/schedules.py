@@ -1,0 +1,57 @@
+"""Temperature schedules: pure functions of the step, in the style of optax.
+
+A schedule takes the step, concrete or traced, and returns the temperature, so an
+annealed run compiles once and a resumed run is where the unbroken one would be.
+"""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from gumbel.checks import check_positive
+
+
+def constant(value) -> Callable:
+    """The same temperature at every step.
+
+    Args:
+        value: τ > 0.
+
+    Returns:
+        step -> temperature.
+
+    Raises:
+        ValueError: if a concrete value is not positive and finite.
+    """
+    check_positive("value", value)
+    return lambda step: jnp.full(jnp.shape(step), value, jnp.float32)
+
+
+def exponential(initial, minimum, rate, every) -> Callable:
+    """Exponential annealing with a floor, updated at intervals.
+
+    τ(t) = max(minimum, initial · exp(−rate · every · ⌊t / every⌋)): Jang, Gu & Poole
+    (2017), section 4.2, with initial = 1, minimum = 0.5, rate 1e-5 or 1e-4 and every
+    500 or 1000 steps. Every argument may be traced, so a sweep compiles once.
+
+    Args:
+        initial: τ at step 0, > 0.
+        minimum: the floor, > 0.
+        rate: decay per step, ≥ 0.
+        every: steps between updates, ≥ 1.
+
+    Returns:
+        step -> temperature.
+
+    Raises:
+        ValueError: if a concrete argument is out of range.
+    """
+    check_positive("initial", initial)
+    check_positive("minimum", minimum)
+    check_positive("every", every)
+
+    def schedule(step):
+        updated = jnp.asarray(step // every * every, jnp.float32)
+        return jnp.maximum(minimum, initial * jnp.exp(-rate * updated))
+
+    return schedule

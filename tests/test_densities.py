@@ -1,0 +1,178 @@
+"""Densities: float64 closed forms, quadrature, and stable extremes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import integrate, special, stats
+
+import gumbel
+
+TEMPERATURES = [0.3, 1.0, 2.5]
+
+
+def simplex_points(classes: int, count: int) -> np.ndarray:
+    return np.random.default_rng(classes).dirichlet(np.ones(classes), count)
+
+
+def closed_form_concrete(x, logits, temperature) -> np.ndarray:
+    """The cheat sheet's formula, term by term, in float64."""
+    n = x.shape[-1]
+    return (
+        special.gammaln(n)
+        + (n - 1) * np.log(temperature)
+        + (logits - (temperature + 1) * np.log(x)).sum(-1)
+        - n * special.logsumexp(logits - temperature * np.log(x), axis=-1)
+    )
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("classes", [2, 3, 10])
+def test_concrete_and_exp_concrete_against_the_closed_form(classes, temperature):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(50, classes)) * 2
+    x = simplex_points(classes, 50)
+    expected = closed_form_concrete(x, logits, temperature)
+    single = jnp.asarray(x, jnp.float32), jnp.asarray(logits, jnp.float32)
+    np.testing.assert_allclose(
+        gumbel.concrete_log_prob(*single, temperature), expected, rtol=2e-4, atol=2e-4
+    )
+    np.testing.assert_allclose(
+        gumbel.exp_concrete_log_prob(jnp.log(single[0]), single[1], temperature),
+        expected + np.log(x).sum(-1),
+        rtol=2e-4,
+        atol=2e-4,
+    )
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_concrete_integrates_to_one_on_the_triangle(temperature):
+    with jax.enable_x64(True):
+        logits = jnp.asarray([0.5, -0.3, 0.1])
+
+        # The log ratios (a, b) = (y_1 − y_3, y_2 − y_3) cover the plane, and the
+        # density falls exponentially in them.
+        grid = np.linspace(-60 / temperature, 60 / temperature, 1201) / 2
+        a, b = np.meshgrid(grid, grid)
+        y = jax.nn.log_softmax(jnp.stack([a, b, np.zeros_like(a)], axis=-1))
+        logits = jnp.broadcast_to(logits, y.shape)
+        log_density = gumbel.exp_concrete_log_prob(y, logits, temperature)
+        density = np.exp(np.asarray(log_density))
+    total = np.trapezoid(np.trapezoid(density, grid), grid)
+    np.testing.assert_allclose(total, 1.0, rtol=1e-3)
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+@pytest.mark.parametrize("logit", [-2.0, 0.0, 1.5])
+def test_binary_densities_integrate_to_one(logit, temperature):
+    with jax.enable_x64(True):
+
+        def in_logit_space(y):
+            log_prob = gumbel.logit_binary_concrete_log_prob(
+                jnp.asarray(y), jnp.asarray(logit), temperature
+            )
+            return float(jnp.exp(log_prob))
+
+        def in_probability_space(x):
+            log_prob = gumbel.binary_concrete_log_prob(
+                jnp.asarray(x), jnp.asarray(logit), temperature
+            )
+            return float(jnp.exp(log_prob))
+
+        # Beyond ±40/τ the density is below e⁻³⁸.
+        limit = 40 / temperature
+        total, _ = integrate.quad(in_logit_space, -limit, limit, points=[0.0])
+        low, high = 0.1, 0.7
+        part, _ = integrate.quad(in_probability_space, low, high)
+    np.testing.assert_allclose(total, 1.0, rtol=1e-6)
+    # P(low < X < high) through the logistic: X < x iff L < τ logit(x) − logit.
+    cdf = stats.logistic.cdf(temperature * special.logit([low, high]) - logit)
+    np.testing.assert_allclose(part, cdf[1] - cdf[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", TEMPERATURES)
+def test_binary_density_is_the_derivative_of_its_distribution(temperature):
+    y, logit = np.linspace(-5, 5, 41), 0.7
+    expected = stats.logistic.logpdf(temperature * y - logit) + np.log(temperature)
+    observed = gumbel.logit_binary_concrete_log_prob(
+        jnp.asarray(y, jnp.float32), jnp.full(41, logit), temperature
+    )
+    np.testing.assert_allclose(observed, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_binary_density_is_the_two_class_one():
+    x = np.linspace(0.05, 0.95, 19)
+    pair = jnp.asarray(np.stack([x, 1 - x], -1), jnp.float32)
+    logits = jnp.broadcast_to(jnp.asarray([0.9, -0.4]), pair.shape)
+    np.testing.assert_allclose(
+        gumbel.binary_concrete_log_prob(pair[:, 0], jnp.full(19, 1.3), 0.6),
+        gumbel.concrete_log_prob(pair, logits, 0.6),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_densities_are_invariant_to_a_shift_of_the_logits():
+    x = jnp.asarray(simplex_points(4, 20), jnp.float32)
+    logits = jax.random.normal(jax.random.key(0), (20, 4))
+    np.testing.assert_allclose(
+        gumbel.concrete_log_prob(x, logits, 0.5),
+        gumbel.concrete_log_prob(x, logits + 16.0, 0.5),
+        rtol=1e-4,
+        atol=1e-4,
+    )
+
+
+def test_the_density_scores_the_samples_it_belongs_to():
+    # E_q[log q − log p] is a KL divergence: negative for no p, near 0 for p = q only.
+    key, count = jax.random.key(1), 50_000
+    logits = jnp.broadcast_to(jnp.asarray([1.0, 0.0, -1.0]), (count, 3))
+    y = jnp.log(gumbel.gumbel_softmax(key, logits, 1.0))
+    own = gumbel.exp_concrete_log_prob(y, logits, 1.0)
+    for other in (0.7, 1.4):
+        gap = np.asarray(own - gumbel.exp_concrete_log_prob(y, logits, other))
+        assert gap.mean() > 5 * gap.std() / np.sqrt(count)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 0.5, 1e3])
+@pytest.mark.parametrize(("dtype", "scale"), [(jnp.float32, 1e4), (jnp.bfloat16, 1e2)])
+def test_finite_at_extreme_logits_and_temperatures(dtype, scale, temperature):
+    logits = jnp.asarray([[scale, -scale, 0.0], [0.0, 0.0, 0.0]], dtype)
+    categorical = gumbel.Categorical(logits[None])
+    binary = gumbel.Bernoulli(logits)
+    for distribution in (categorical, binary):
+
+        def log_prob(logits, temperature, distribution=distribution):
+            law = type(distribution)(logits).relax(temperature)
+            return law.log_prob(law.sample(jax.random.key(2))).sum()
+
+        value, grads = jax.value_and_grad(log_prob, argnums=(0, 1))(
+            distribution.logits, jnp.float32(temperature)
+        )
+        assert jnp.isfinite(value)
+        assert jax.tree.all(jax.tree.map(lambda g: jnp.isfinite(g).all(), grads))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: gumbel.concrete_log_prob(jnp.ones(3) / 3, jnp.zeros(4), 1.0),
+            "logits has shape (4,): must have as many classes as y, of shape (3,)",
+        ),
+        (
+            lambda: gumbel.exp_concrete_log_prob(jnp.zeros(3), jnp.zeros(3), 0.0),
+            "temperature=0.0: must be a positive finite number",
+        ),
+        (
+            lambda: gumbel.binary_concrete_log_prob(
+                jnp.asarray([1]), jnp.zeros(1), 1.0
+            ),
+            "x has dtype int32: must be floating point",
+        ),
+    ],
+)
+def test_bad_arguments_are_named(call, message):
+    with pytest.raises(ValueError) as error:
+        call()
+    assert message in str(error.value)
