@@ -18,7 +18,8 @@ from experiments.checkpoint import CheckpointError
 from experiments.configuration import REPOSITORY, ConfigError
 from experiments.data import DataError
 from experiments.interrupt import Interrupted
-from experiments.train import Task, train
+from experiments.step import Task
+from experiments.train import train
 from experiments.workdir import WorkdirError, default_workdir, flatten
 
 

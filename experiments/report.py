@@ -5,7 +5,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from experiments.configuration import ConfigError
 
@@ -49,8 +49,10 @@ class MetricsLog:
         """Training time up to the last line, over all the sittings of the run."""
         return self.lines[-1]["seconds"] if self.lines else 0.0
 
-    def close(self) -> None:
-        """Closes the files."""
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         self._file.close()
         if self._writer is not None:
             self._writer.close()

@@ -25,7 +25,7 @@ from experiments.configuration import (
     one_of,
 )
 from experiments.launch import launch
-from experiments.train import OPTIMIZERS, Task
+from experiments.step import OPTIMIZERS, Task
 from gumbel.nets import DiscreteVae
 from gumbel.objectives import bernoulli_log_likelihood
 
@@ -76,9 +76,9 @@ def rules() -> dict[str, Rule]:
     }
 
 
-def make_model(config, train_images) -> DiscreteVae:
+def make_model(config, pixel_mean: np.ndarray) -> DiscreteVae:
     """The network, its visible biases set to the logit of the pixel means."""
-    mean = np.clip(np.asarray(train_images).mean(axis=0), 1e-3, 1 - 1e-3)
+    mean = np.clip(pixel_mean, 1e-3, 1 - 1e-3)
     bias = np.log(mean) - np.log1p(-mean)
     return DiscreteVae(
         latent_shape=FAMILIES[config.family].latent_shape(
@@ -161,7 +161,7 @@ def make_task(config) -> Task:
     dataset = data.load(config.dataset.name, config.dataset.data_dir)
     pixels = data.binarized(dataset, config.dataset.binarization)
     family, prior = FAMILIES[config.model.family], PRIORS[config.model.prior]
-    model = make_model(config.model, pixels.train)
+    model = make_model(config.model, pixels.mean)
     return Task(
         experiment="vae",
         program=make_program(model, family, prior),

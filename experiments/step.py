@@ -1,0 +1,203 @@
+"""A training step as a pure function, and the state it maps to the next.
+
+Everything that a step depends on is in the state or is traced, so a checkpoint of the
+state is enough to continue to the bit, and a sweep over what is traced compiles once.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+import gumbel
+from experiments.configuration import ConfigError
+from experiments.data import batch_indices
+
+# Without the learning rate, which is traced and applied in the step.
+OPTIMIZERS: Mapping[str, Callable[[], optax.GradientTransformation]] = {
+    "adam": optax.scale_by_adam,
+    "sgd": lambda: optax.trace(decay=0.9),
+}
+
+
+# What the root key is folded with for anything but a step; far above any step.
+ORDER, INIT, EVALUATE, DRAW = (2**32 - 1 - i for i in range(4))
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What an experiment hands to the loop.
+
+    Attributes:
+        experiment: its name.
+        program: the stochastic program, trained and evaluated.
+        init: key -> parameters.
+        data: training arrays with one row an example, on the device.
+        batch: (key, rows of data) -> the program's args for one step.
+        evaluation: the args for each of "valid" and "test", all examples.
+        draw: (params, key, directory) -> None, draws the figures of the model.
+        checksum: SHA-256 of the data set.
+    """
+
+    experiment: str
+    program: gumbel.programs.Program
+    init: Callable[[jax.Array], Any]
+    data: Mapping[str, jax.Array]
+    batch: Callable[[jax.Array, Mapping[str, jax.Array]], tuple]
+    evaluation: Mapping[str, tuple[jax.Array, ...]]
+    draw: Callable[[Any, jax.Array, Path], None]
+    checksum: str
+
+    @property
+    def num_examples(self) -> int:
+        """The number of training examples."""
+        return len(next(iter(self.data.values())))
+
+
+@struct.dataclass
+class TrainState:
+    """All that the rest of a run depends on.
+
+    `key` is the root of the noise and never advances: step t uses fold_in(key, t).
+    """
+
+    step: jax.Array
+    params: Any
+    opt_state: Any
+    key: jax.Array
+    estimator_state: Any
+    best_params: Any
+    best_nll: jax.Array
+    best_step: jax.Array
+
+
+def hyper_parameters(config) -> dict[str, Any]:
+    """The traced fields of a config: changing them never recompiles."""
+    hyper = {
+        "learning_rate": config.learning_rate,
+        "schedule": {"initial": config.temperature, **config.schedule.to_dict()},
+    }
+    if config.prior_temperature is not None:
+        hyper["prior_temperature"] = config.prior_temperature
+    return jax.tree.map(jnp.asarray, hyper)
+
+
+def make_train_step(task: Task, config) -> Callable:
+    """Makes (state, index [B], hyper, data) -> (state, metrics)."""
+    optimizer = OPTIMIZERS[config.optimizer]()
+    estimate = gumbel.value_and_grad(
+        config.estimator, task.program, num_samples=config.num_samples
+    )
+
+    def train_step(state: TrainState, index, hyper, data):
+        batch_key, noise_key = jax.random.split(
+            jax.random.fold_in(state.key, state.step)
+        )
+        args = task.batch(batch_key, jax.tree.map(lambda rows: rows[index], data))
+        temperature = gumbel.schedules.exponential(**hyper["schedule"])(state.step)
+        bound, grads, estimator_state = estimate(
+            noise_key,
+            state.params,
+            *args,
+            state=state.estimator_state,
+            temperature=temperature,
+            prior_temperature=hyper.get("prior_temperature"),
+            kl=config.objective,
+        )
+        # Optimisers descend; the bound is to rise.
+        grads = jax.tree.map(jnp.negative, grads)
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        updates = jax.tree.map(lambda u: -hyper["learning_rate"] * u, updates)
+        new_state = state.replace(
+            step=state.step + 1,
+            params=optax.apply_updates(state.params, updates),
+            opt_state=opt_state,
+            estimator_state=estimator_state,
+        )
+        return new_state, {"objective": bound.mean(), "temperature": temperature}
+
+    return train_step
+
+
+def make_train_chunk(task: Task, config, num_steps: int) -> Callable:
+    """Makes the compiled (state, hyper, data) -> (state, mean metrics of the chunk)."""
+    train_step = make_train_step(task, config)
+
+    def train_chunk(state: TrainState, hyper, data):
+        order_key = jax.random.fold_in(state.key, ORDER)
+        indices = batch_indices(
+            order_key, state.step, num_steps, task.num_examples, config.batch_size
+        )
+        state, metrics = jax.lax.scan(
+            lambda state, index: train_step(state, index, hyper, data), state, indices
+        )
+        return state, jax.tree.map(jnp.mean, metrics)
+
+    return jax.jit(train_chunk, donate_argnums=0)
+
+
+def init_state(task: Task, config) -> TrainState:
+    """The state before the first step."""
+    key = jax.random.key(config.seed)
+    init_key = jax.random.fold_in(key, INIT)
+    params = task.init(init_key)
+    estimator = gumbel.estimators.ESTIMATORS[config.estimator]
+    rows = jax.tree.map(lambda rows: rows[: config.batch_size], dict(task.data))
+    run = task.program(params, *task.batch(init_key, rows))
+    hyper = estimator.complete(config.num_samples, {"kl": config.objective})
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=OPTIMIZERS[config.optimizer]().init(params),
+        key=key,
+        estimator_state=estimator.init(init_key, run, hyper),
+        # A copy: the state is donated, and no buffer can be given away twice.
+        best_params=jax.tree.map(jnp.copy, params),
+        best_nll=jnp.asarray(jnp.inf, jnp.float32),
+        best_step=jnp.zeros((), jnp.int32),
+    )
+
+
+def check_task(task: Task, config) -> None:
+    """Traces a step without compiling it, so that what cannot run is said at once.
+
+    Raises:
+        ConfigError: if the batch is larger than the data, or the estimator cannot
+            run the program.
+    """
+    if config.batch_size > task.num_examples:
+        raise ConfigError(
+            f"config.batch_size={config.batch_size}: must be at most the "
+            f"{task.num_examples} training examples"
+        )
+
+    def step(hyper, data):
+        index = jnp.zeros(config.batch_size, jnp.int32)
+        return make_train_step(task, config)(
+            init_state(task, config), index, hyper, data
+        )
+
+    try:
+        jax.eval_shape(step, hyper_parameters(config), dict(task.data))
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+@jax.jit
+def keep_best(state: TrainState, nll) -> TrainState:
+    """Keeps the parameters if their validation bound is the best so far."""
+    better = nll < state.best_nll
+
+    def choose(new, old):
+        return jnp.where(better, new, old)
+
+    return state.replace(
+        best_params=jax.tree.map(choose, state.params, state.best_params),
+        best_nll=choose(nll, state.best_nll),
+        best_step=choose(state.step, state.best_step),
+    )
