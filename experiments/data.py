@@ -1,10 +1,10 @@
-"""Image data sets as arrays in memory, their binarisation and their batch order.
+"""Image data sets as arrays in memory.
 
 MNIST ships with the repository. Every other data set is read from ArrayRecord files
 that tensorflow-datasets (TFDS) has prepared. Preparing them needs TensorFlow and a
 network; reading them needs neither, and nothing here downloads.
 
-Shapes: B batch, D pixels (784), n images of a split.
+Shapes: D pixels (784), n images of a split.
 """
 
 import dataclasses
@@ -16,15 +16,11 @@ import lzma
 import os
 import re
 import tarfile
-from collections.abc import Callable
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 SIDE = 28
-BINARIZATIONS = ("static", "dynamic", "threshold")
 
 MNIST_PATH = Path(__file__).with_name("mnist.tar.xz")
 MNIST_SHA256 = "06bd71ad7daf76d73da6e912ceb0020f0ac992eb47a6675ba4e4554a73b29c92"
@@ -38,12 +34,6 @@ IDX_SHA256 = (
     "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 )
-# Of np.packbits of the statically binarised splits of the shipped MNIST.
-STATIC_MNIST_SHA256 = {
-    "train": "7c5e4ac85484376e291522c6fefbb99c6fd5b496bde21798130d471304d2b206",
-    "valid": "cb24fc8a4cb342bcef655bc1b5c1f3c911d91a5581fbb250952fbb2605c794e1",
-    "test": "9bc61efd68c7817ed695a9113df918e7a1673b4b10fd2aa7eac41dfd7e0c16fe",
-}
 
 # What each Pillow mode is read as; 16 bits and floats are refused. TFDS's own decoder
 # is no use: it returns one-bit PNGs, which is what Omniglot holds, as 0/1 where it
@@ -274,154 +264,3 @@ def _checksum(splits: list[Split]) -> str:
         digest.update(split.labels.astype("<i4"))
         digest.update(f"{len(split.labels)}".encode())
     return digest.hexdigest()
-
-
-@dataclasses.dataclass(frozen=True)
-class Pixels:
-    """What training and evaluation read.
-
-    Attributes:
-      train: uint8 [n, D], 0/1, or grey where `batch` draws the pixels.
-      valid, test: uint8 [n, D], always 0/1: evaluation is on fixed pixels.
-      mean: float32 [D], probability that a training pixel is 1.
-      batch: (key, rows of train [B, D]) -> float32 [B, D] in {0, 1}, jit-able: the one
-        array that encoder and likelihood both read.
-    """
-
-    train: np.ndarray
-    valid: np.ndarray
-    test: np.ndarray
-    mean: np.ndarray
-    batch: Callable[[jax.Array, jax.Array], jax.Array]
-
-
-def binarized(dataset: Dataset, kind: str) -> Pixels:
-    """Binarises a data set.
-
-    Args:
-      dataset: from `load`.
-      kind: "static" draws every pixel once, "dynamic" draws those of the training batch
-        at every step and the others once, "threshold" cuts at 1/2.
-
-    Raises:
-      ValueError: unknown kind.
-      DataError: the shipped MNIST comes out other than it should.
-    """
-    if kind not in BINARIZATIONS:
-        allowed = ", ".join(BINARIZATIONS)
-        raise ValueError(f"dataset.binarization={kind!r}: must be one of {allowed}")
-
-    def fixed(split: str) -> np.ndarray:
-        images = getattr(dataset, split).images
-        if kind == "threshold":
-            return threshold_binarize(images)
-        pixels = static_binarize(images, f"{dataset.name}/{split}")
-        if dataset.checksum == MNIST_SHA256:
-            repair = "the rule of static_binarize has changed; restore it"
-            expected, packed = STATIC_MNIST_SHA256[split], np.packbits(pixels).tobytes()
-            check_sha256(
-                f"statically binarised mnist/{split}", packed, expected, repair
-            )
-        return pixels
-
-    if kind == "dynamic":
-        train, scale, batch = dataset.train.images, 255, dynamic_binarize
-    else:
-        train, scale, batch = fixed("train"), 1, _as_float
-    mean = np.float32(train.mean(axis=0) / scale)
-    return Pixels(train, fixed("valid"), fixed("test"), mean, batch)
-
-
-def static_binarize(images: np.ndarray, name: str) -> np.ndarray:
-    """Draws every pixel once, P(1) = grey / 255, whatever the library versions.
-
-    Args:
-      images: uint8 [n, D].
-      name: names the draw, for example "mnist/train".
-
-    Returns:
-      uint8 [n, D] in {0, 1}: u < grey, where u runs through the bytes of SHAKE-128 of
-      "static binarisation of NAME" that are not 255.
-    """
-    shake = hashlib.shake_128(f"static binarisation of {name}".encode())
-    length = images.size + images.size // 200 + 64  # one byte in 256 is dropped
-    while len(uniform := shake.digest(length).replace(b"\xff", b"")) < images.size:
-        length *= 2  # a longer digest begins with the shorter one
-    draws = np.frombuffer(uniform, np.uint8, images.size).reshape(images.shape)
-    return (draws < images).view(np.uint8)
-
-
-def threshold_binarize(images: np.ndarray) -> np.ndarray:
-    """Returns uint8 [n, D]: 1 where grey / 255 > 1/2."""
-    return (images >= 128).view(np.uint8)
-
-
-def dynamic_binarize(key: jax.Array, images: jax.Array) -> jax.Array:
-    """Draws every pixel anew, P(1) = grey / 255.
-
-    Two pixels share a draw of 32 bits: P is rounded to a multiple of 2^-16, hence off
-    by less than 8e-6, and exact for black and white.
-
-    Args:
-      key: typed PRNG key.
-      images: uint8 [B, D].
-
-    Returns:
-      float32 [B, D] in {0, 1}.
-    """
-    rows, columns = images.shape
-    words = jax.random.bits(key, (rows, (columns + 1) // 2), jnp.uint32)
-    draws = jnp.concatenate([words >> 16, words & 0xFFFF], axis=1)[:, :columns]
-    # 2^16 * grey / 255 = 257 * grey + grey / 255, rounded.
-    limits = 257 * images.astype(jnp.uint32) + (images >= 128)
-    return (draws < limits).astype(jnp.float32)
-
-
-def _as_float(key: jax.Array, images: jax.Array) -> jax.Array:
-    """The batch function of pixels that are binary already."""
-    del key
-    return images.astype(jnp.float32)
-
-
-def batch_indices(
-    key: jax.Array,
-    start_step: jax.Array | int,
-    num_steps: int,
-    num_examples: int,
-    batch_size: int,
-) -> jax.Array:
-    """Rows of the training data that each step of a chunk reads.
-
-    A pure function of key and step, wherever chunks begin: epoch e is a permutation
-    drawn with fold_in(key, e), without the remainder that fills no batch.
-
-    Args:
-      key: typed PRNG key.
-      start_step: first step of the chunk, counted from 0; may be traced.
-      num_steps: steps in the chunk.
-      num_examples: n.
-      batch_size: B, at most n.
-
-    Returns:
-      int32 [num_steps, B].
-    """
-    per_epoch = num_examples // batch_size
-    if per_epoch == 0:
-        raise ValueError(f"batch_size={batch_size}: must be at most {num_examples}")
-    first, last = start_step // per_epoch, (start_step + num_steps - 1) // per_epoch
-
-    def permutation(epoch: jax.Array) -> jax.Array:
-        # One sort, where jax.random.permutation takes two (23 against 44 ms for 50,000
-        # on one core); equal draws, of which an epoch has 0.3 pairs, keep their order.
-        draws = jax.random.bits(jax.random.fold_in(key, epoch), (num_examples,))
-        return jnp.argsort(draws)[: per_epoch * batch_size].astype(jnp.int32)
-
-    def batches(epoch: jax.Array) -> jax.Array:
-        unused = jnp.zeros(per_epoch * batch_size, jnp.int32)
-        return jax.lax.cond(epoch <= last, permutation, lambda _: unused, epoch)
-
-    # map, not vmap, which would sort for unused epochs, too, and under which the draws
-    # of the rbg generators depend on the number of keys.
-    rows = jax.lax.map(batches, first + jnp.arange((num_steps - 1) // per_epoch + 2))
-    rows = rows.reshape(-1, batch_size)
-    return jax.lax.dynamic_slice_in_dim(rows, start_step % per_epoch, num_steps)

@@ -15,8 +15,8 @@ import optax
 from flax import struct
 
 import gumbel
+from experiments.batches import batch_indices
 from experiments.configuration import ConfigError
-from experiments.data import batch_indices
 
 # Without the learning rate, which is traced and applied in the step.
 OPTIMIZERS: Mapping[str, Callable[[], optax.GradientTransformation]] = {

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gumbel
-from experiments import data, figures
+from experiments import binarization, data, figures
 from experiments.configuration import (
     ConfigError,
     Rule,
@@ -72,7 +72,7 @@ def rules() -> dict[str, Rule]:
             "a tuple of positive integers, () for a linear model",
         ),
         "model.prior": one_of(PRIORS),
-        "dataset.binarization": one_of(data.BINARIZATIONS),
+        "dataset.binarization": one_of(binarization.BINARIZATIONS),
     }
 
 
@@ -159,7 +159,7 @@ def make_task(config) -> Task:
             "must be 2 for model.family='bernoulli'"
         )
     dataset = data.load(config.dataset.name, config.dataset.data_dir)
-    pixels = data.binarized(dataset, config.dataset.binarization)
+    pixels = binarization.binarized(dataset, config.dataset.binarization)
     family, prior = FAMILIES[config.model.family], PRIORS[config.model.prior]
     model = make_model(config.model, pixels.mean)
     return Task(

@@ -1,20 +1,18 @@
-"""Data sets, binarisation and batch order against known truth."""
+"""Data sets against known truth: files made here, and the shipped MNIST."""
 
 import hashlib
 import io
 import os
 import subprocess
 import sys
-import types
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import PIL.Image
 import pytest
 import tensorflow_datasets as tfds
 
 from experiments import data
+from experiments.binarization import BINARIZATIONS, binarized
 
 
 @pytest.fixture(scope="module")
@@ -153,8 +151,8 @@ def test_tfds_without_labels_zero_one_and_validation(tmp_path):
     assert dataset.num_classes == 0
     # Binary pixels stay what they are, however they are binarised.
     expected = images[2].reshape(1, -1)
-    for kind in data.BINARIZATIONS:
-        np.testing.assert_array_equal(data.binarized(dataset, kind).valid, expected)
+    for kind in BINARIZATIONS:
+        np.testing.assert_array_equal(binarized(dataset, kind).valid, expected)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA"])
@@ -253,132 +251,3 @@ assert "tensorflow" not in sys.modules
     path = os.pathsep.join([str(tmp_path), *filter(None, sys.path), os.getcwd()])
     command = [sys.executable, "-c", program]
     subprocess.run(command, check=True, env=os.environ | {"PYTHONPATH": path})
-
-
-# Binarisation.
-
-
-def sigmas(ones, grey, draws):
-    """Deviations from grey / 255 in standard errors, [D]; 0 where both are exact."""
-    p = np.asarray(grey, np.float64) / 255
-    error = np.sqrt(np.maximum(p * (1 - p), 1e-12) / draws)
-    return (ones / draws - p) / error
-
-
-def test_static_frequencies():
-    draws, grey = 20_000, np.arange(256, dtype=np.uint8)
-    ones = data.static_binarize(np.tile(grey, (draws, 1)), "test/static").sum(axis=0)
-    assert np.abs(sigmas(ones, grey, draws)).max() < 5
-    assert (ones[0], ones[255]) == (0, draws)
-    # Negative control: P = grey / 256 would not pass.
-    assert np.abs(sigmas(draws * (grey / 256), grey, draws)[1:]).max() > 5
-
-
-def test_static_rule_by_hand():
-    stream = hashlib.shake_128(b"static binarisation of a/b").digest(2000)
-    draws = [byte for byte in stream if byte != 255][:1568]
-    assert draws != list(stream[:1568])  # at least one byte was dropped
-    images = grey_images(2, 0).reshape(2, 784)
-    expected = np.array(draws).reshape(2, 784) < images
-    binary = data.static_binarize(images, "a/b")
-    np.testing.assert_array_equal(binary, expected)
-    assert binary.dtype == np.uint8
-    assert (binary != data.static_binarize(images, "a/c")).any()
-
-
-def test_pinned_static_mnist(mnist, monkeypatch):
-    pixels = data.binarized(mnist, "static")
-    assert pixels.train.shape == (50_000, 784)
-    assert pixels.train.max() == 1
-    np.testing.assert_allclose(pixels.mean, pixels.train.mean(0), atol=1e-6)
-    dynamic = data.binarized(mnist, "dynamic")
-    np.testing.assert_array_equal(dynamic.valid, pixels.valid)
-    np.testing.assert_array_equal(dynamic.test, pixels.test)
-    assert dynamic.train is mnist.train.images
-    assert np.abs(dynamic.mean - pixels.mean).max() < 5 * 0.5 / np.sqrt(50_000)
-    monkeypatch.setitem(data.STATIC_MNIST_SHA256, "test", "0" * 64)
-    with pytest.raises(data.DataError, match="statically binarised mnist/test"):
-        data.binarized(mnist, "dynamic")
-
-
-def test_threshold(mnist):
-    grey = np.arange(256, dtype=np.uint8)[None]
-    np.testing.assert_array_equal(data.threshold_binarize(grey), grey / 255 > 0.5)
-    small = types.SimpleNamespace(images=mnist.test.images[:100])
-    dataset = types.SimpleNamespace(name="x", train=small, valid=small, test=small)
-    pixels = data.binarized(dataset, "threshold")
-    for images in (pixels.train, pixels.valid, pixels.test):
-        np.testing.assert_array_equal(images, small.images >= 128)
-    batch = jax.jit(pixels.batch)(jax.random.key(0), pixels.train)
-    assert batch.dtype == jnp.float32
-    np.testing.assert_array_equal(batch, pixels.train)
-
-
-def test_dynamic_frequencies():
-    draws = 20_000
-    grey = np.append(np.arange(256), 128).astype(np.uint8)  # an odd number of pixels
-    rows = jnp.tile(grey, (draws, 1))
-    binary = jax.jit(data.dynamic_binarize)(jax.random.key(1), rows)
-    assert binary.dtype == jnp.float32
-    binary = np.asarray(binary)
-    assert set(np.unique(binary)) == {0.0, 1.0}
-    ones = binary.sum(axis=0)
-    assert np.abs(sigmas(ones, grey, draws)).max() < 5
-    assert (ones[0], ones[255]) == (0, draws)
-    # The two pixels that share a 32-bit draw are independent.
-    halves = binary[:, 100], binary[:, 100 + 129]
-    assert abs(np.corrcoef(*halves)[0, 1]) < 5 / np.sqrt(draws)
-    other = data.dynamic_binarize(jax.random.key(2), rows[:10])
-    assert (np.asarray(other) != binary[:10]).any()
-
-
-def test_unknown_binarization(mnist):
-    with pytest.raises(ValueError, match="dataset.binarization='none': must be one of"):
-        data.binarized(mnist, "none")
-
-
-# Batch order.
-
-
-@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
-def test_batches_do_not_depend_on_chunks(impl):
-    key = jax.random.key(3, impl=impl)
-    indices = jax.jit(data.batch_indices, static_argnums=(2, 3, 4))
-    whole = np.asarray(indices(key, 0, 30, 23, 4))
-    for size in (1, 7):  # an epoch has 5 steps
-        sizes = [min(size, 30 - start) for start in range(0, 30, size)]
-        starts = np.cumsum([0, *sizes[:-1]])
-        parts = [indices(key, *part, 23, 4) for part in zip(starts, sizes, strict=True)]
-        np.testing.assert_array_equal(np.concatenate(parts), whole)
-    assert whole.dtype == np.int32
-
-
-def test_epochs_see_every_example_at_most_once():
-    rows = np.asarray(data.batch_indices(jax.random.key(4), 0, 12, 24, 4))
-    epochs = rows.reshape(2, 24)
-    np.testing.assert_array_equal(np.sort(epochs), np.tile(np.arange(24), (2, 1)))
-    assert (epochs[0] != epochs[1]).any()
-    # 23 examples: five batches of four, and another three left out each epoch.
-    rows = np.asarray(data.batch_indices(jax.random.key(4), 0, 50, 23, 4))
-    epochs = rows.reshape(10, 20)
-    assert all(len(set(epoch)) == 20 for epoch in epochs.tolist())
-    assert set(rows.ravel()) == set(range(23))
-
-
-def test_batches_compile_once():
-    traces = []
-
-    @jax.jit
-    def chunk(key, start):
-        traces.append(1)
-        return data.batch_indices(key, start, 5, 23, 4)
-
-    key = jax.random.key(5)
-    for start in (0, 5, 1_000_000):
-        chunk(key, jnp.int32(start))
-    assert len(traces) == 1
-
-
-def test_batch_larger_than_the_data():
-    with pytest.raises(ValueError, match="batch_size=24: must be at most 23"):
-        data.batch_indices(jax.random.key(6), 0, 1, 23, 24)
