@@ -50,6 +50,18 @@ def check_positive(name: str, value) -> None:
         raise ValueError(f"{name}={value}: must be a positive finite number")
 
 
+def check_non_negative(name: str, value) -> None:
+    """Checks that a number, where it is concrete, is finite and not below zero.
+
+    Raises:
+        ValueError: if it is negative or not finite.
+    """
+    if isinstance(value, jax.core.Tracer):
+        return
+    if not 0 <= float(value) < float("inf"):
+        raise ValueError(f"{name}={value}: must be a non-negative finite number")
+
+
 def check_choice(name: str, value, choices) -> None:
     """Checks that a value is one of the named choices.
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import jax.numpy as jnp
 
-from gumbel.checks import check_positive
+from gumbel.checks import check_non_negative, check_positive
 
 
 def constant(value) -> Callable:
@@ -48,6 +48,7 @@ def exponential(initial, minimum, rate, every) -> Callable:
     """
     check_positive("initial", initial)
     check_positive("minimum", minimum)
+    check_non_negative("rate", rate)
     check_positive("every", every)
 
     def schedule(step):

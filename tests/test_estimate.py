@@ -1,0 +1,243 @@
+"""value_and_grad and evaluate: contracts, and truth by enumeration and quadrature."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from enumeration import TOYS, brute_force
+from scipy import integrate, special, stats
+
+import gumbel
+
+TOY = TOYS["2-3-elbo"]
+
+
+def call(estimator, toy=TOY, num_samples=1, seed=0, **hyper):
+    estimate = gumbel.value_and_grad(estimator, toy.program, num_samples=num_samples)
+    return estimate(jax.random.key(seed), toy.params, *toy.args, **hyper)
+
+
+def test_grads_are_of_the_mean_bound_and_shaped_like_the_parameters():
+    estimate = call("exact")
+    bound, grads = brute_force(TOY)
+    assert estimate.bound.shape == (2,) and estimate.state == ()
+    np.testing.assert_allclose(estimate.bound, bound, rtol=1e-5)
+    assert jax.tree.structure(estimate.grads) == jax.tree.structure(TOY.params)
+    jax.tree.map(
+        lambda ours, truth: np.testing.assert_allclose(ours, truth, atol=1e-5),
+        estimate.grads,
+        grads,
+    )
+
+
+def test_evaluate_converges_to_the_exact_bounds_and_grows_with_m():
+    toy = TOYS["3-elbo"]
+    repeats = 4000
+    means, stderrs = [], []
+    for m in (1, 2, 5):
+        evaluate = gumbel.evaluate(toy.program, num_samples=m)
+        keys = jax.random.split(jax.random.key(m), repeats)
+        bounds = jax.jit(
+            jax.vmap(lambda key, f=evaluate: f(key, toy.params, *toy.args))
+        )(keys)
+        means.append(np.asarray(bounds, np.float64).mean(0))
+        stderrs.append(np.asarray(bounds, np.float64).std(0) / np.sqrt(repeats))
+    for i, m in enumerate((1, 2)):
+        exact, _ = brute_force(toy, m)
+        assert (np.abs(means[i] - exact) < 5 * stderrs[i]).all()
+    wrong, _ = brute_force(toy, 2)
+    assert (np.abs(means[0] - wrong) > 5 * stderrs[0]).any(), "negative control"
+    for low, high in ((0, 1), (1, 2)):
+        gap = means[high] - means[low]
+        assert (gap > 5 * np.hypot(stderrs[low], stderrs[high])).all()
+
+
+def test_evaluate_is_the_same_in_chunks_of_any_size(monkeypatch):
+    toy = TOYS["3-elbo"]
+    results = []
+    for chunk in (1, 4, 7, 64):
+        monkeypatch.setattr("gumbel.estimate.CHUNK", chunk)
+        evaluate = gumbel.evaluate(toy.program, num_samples=10)
+        results.append(evaluate(jax.random.key(0), toy.params, *toy.args))
+    for result in results[1:]:
+        np.testing.assert_allclose(result, results[0], rtol=1e-6)
+
+
+def test_evaluate_uses_hard_samples_whatever_the_objective():
+    def program(params, x):
+        def run(draw):
+            z = draw("z", gumbel.Categorical(params + jnp.zeros((2, 3, 4))))
+            exact = (z.value * (1 - z.value) == 0).all((1, 2))
+            return jnp.where(exact, 0.0, -1.0)
+
+        return run
+
+    bound = gumbel.evaluate(program, num_samples=20)(jax.random.key(0), 0.5, None)
+    np.testing.assert_allclose(bound, 0.0, atol=1e-6)
+
+
+def test_memory_of_evaluate_does_not_grow_with_m():
+    toy = TOYS["3-elbo"]
+
+    def memory(m):
+        evaluate = jax.jit(gumbel.evaluate(toy.program, num_samples=m))
+        compiled = evaluate.lower(jax.random.key(0), toy.params, *toy.args).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    # Beyond one chunk only the counter of chunks is longer.
+    assert memory(10_000) < memory(100) + 10_000
+
+
+def test_the_relaxed_bound_never_exceeds_the_relaxed_marginal():
+    # One binary latent: log ∫ p(x|σ(y)) p(y) dy by quadrature, against form (20).
+    posterior, prior, temperature, prior_temperature = 0.7, -0.4, 0.6, 0.5
+
+    def log_likelihood(z):
+        return -3.0 * (z - 0.8) ** 2
+
+    def integrand(y):
+        s = prior - prior_temperature * y
+        log_p = np.log(prior_temperature) + stats.logistic.logpdf(s)
+        return np.exp(log_likelihood(special.expit(y)) + log_p)
+
+    marginal = np.log(integrate.quad(integrand, -80, 80, points=[0.0], limit=200)[0])
+
+    def program(params, x):
+        def run(draw):
+            node = draw("z", gumbel.Bernoulli(jnp.full((20_000, 1), posterior)))
+            kl = node.kl(gumbel.Bernoulli(jnp.full((1,), prior)))
+            return log_likelihood(node.value[:, 0]) - kl
+
+        return run
+
+    bounds = {}
+    for kl in gumbel.programs.KL_FORMS:
+        for m in (1, 50):
+            bound = gumbel.value_and_grad("gumbel_softmax", program, num_samples=m)(
+                jax.random.key(0),
+                0.0,
+                None,
+                temperature=temperature,
+                prior_temperature=prior_temperature,
+                kl=kl,
+            ).bound
+            mean = np.asarray(bound, np.float64).mean()
+            bounds[kl, m] = mean, np.asarray(bound).std() / np.sqrt(len(bound))
+    for m in (1, 50):
+        mean, stderr = bounds["relaxed_density", m]
+        assert mean < marginal + 5 * stderr
+    assert bounds["relaxed_density", 50][0] > bounds["relaxed_density", 1][0]
+    np.testing.assert_allclose(bounds["relaxed_density", 50][0], marginal, atol=0.02)
+    # (21) inside log-mean-exp is no bound on this marginal: it exceeds it.
+    mean, stderr = bounds["soft_mass", 50]
+    assert mean > marginal + 5 * stderr, "negative control"
+
+
+def test_one_compilation_for_an_annealed_run():
+    traces = []
+
+    @jax.jit
+    def step(temperature):
+        traces.append(None)
+        return call("gumbel_softmax", temperature=temperature).bound
+
+    bounds = [step(t) for t in (1.0, 0.7, 0.5)]
+    assert len(traces) == 1
+    assert (bounds[0] != bounds[1]).any()
+
+
+def test_an_estimator_of_the_users_own():
+    # Antithetic Bernoulli straight-through, with a state that counts its calls.
+    def init(key, run, hyper):
+        return jnp.zeros((), jnp.int32)
+
+    def estimate(key, run, state, hyper):
+        def sampler(key, name, distribution):
+            del key, name
+            p = hyper["sharpness"] * distribution.mean()
+            return gumbel.programs.discrete_node(p, distribution, hyper["kl"])
+
+        log_w, nodes = gumbel.programs.interpret(run, key, sampler)
+        assert list(nodes) == ["z0"]
+        return log_w, state + 1
+
+    own = gumbel.Estimator(init, estimate, hyper={"sharpness": 1.0})
+    first = call(own, TOYS["2-cost"], sharpness=0.5)
+    assert int(first.state) == 1
+    again = gumbel.value_and_grad(own, TOYS["2-cost"].program)(
+        jax.random.key(0),
+        TOYS["2-cost"].params,
+        *TOYS["2-cost"].args,
+        state=first.state,
+    )
+    assert int(again.state) == 2
+    assert (again.bound != first.bound).any()
+
+
+def test_training_with_an_estimator_maximises_the_exact_bound():
+    toy, estimate = (
+        TOYS["3-elbo"],
+        gumbel.value_and_grad("exact", TOYS["3-elbo"].program),
+    )
+    optimizer = optax.adam(0.05)
+
+    @jax.jit
+    def step(params, state):
+        result = estimate(jax.random.key(0), params, *toy.args)
+        updates, state = optimizer.update(
+            jax.tree.map(jnp.negative, result.grads), state
+        )
+        return optax.apply_updates(params, updates), state, result.bound.mean()
+
+    params, state, bounds = toy.params, optimizer.init(toy.params), []
+    for _ in range(20):
+        params, state, bound = step(params, state)
+        bounds.append(float(bound))
+    assert bounds[-1] > bounds[0] + 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"estimator": "gumble"}, "estimator='gumble': must be one of gumbel_softmax"),
+        ({"estimator": 3}, "estimator=3: must be a name or an Estimator"),
+        (
+            {"estimator": "gumbel_softmax", "num_samples": 0},
+            "num_samples=0: must be an integer ≥ 1 for the estimator gumbel_softmax",
+        ),
+        (
+            {"estimator": "gumbel_softmax", "tau": 1.0},
+            "tau=1.0: unknown hyper-parameter, must be one of temperature",
+        ),
+        (
+            {"estimator": "gumbel_softmax", "temperature": 0.0},
+            "temperature=0.0: must be a positive finite number",
+        ),
+        (
+            {"estimator": "gumbel_softmax", "prior_temperature": -1.0},
+            "prior_temperature=-1.0: must be a positive finite number",
+        ),
+        (
+            {"estimator": "gumbel_softmax", "kl": "closed"},
+            "kl='closed': must be one of relaxed_density, soft_mass, analytic",
+        ),
+    ],
+)
+def test_bad_arguments_are_named(arguments, message):
+    with pytest.raises(ValueError) as error:
+        call(**arguments)
+    assert message in str(error.value)
+
+
+def test_an_estimator_refuses_families_and_samples_it_does_not_support():
+    exact = gumbel.estimators.ESTIMATORS["exact"]
+    only = gumbel.Estimator(
+        exact.init, exact.estimate, families=("Bernoulli",), samples=(1, 1)
+    )
+    with pytest.raises(ValueError, match="distribution=Categorical: .* supports Bern"):
+        call(only, TOYS["3-cost"])
+    with pytest.raises(ValueError, match="num_samples=2: must be an integer from 1 to"):
+        call(only, TOYS["2-cost"], num_samples=2)
+    with pytest.raises(ValueError, match="num_samples=0: must be an integer ≥ 1"):
+        gumbel.evaluate(TOY.program, num_samples=0)
