@@ -33,9 +33,7 @@ def get_config(variant: str = "categorical") -> ConfigDict:
 
     config.estimator = "gumbel_softmax"  # a name in gumbel.estimators.ESTIMATORS
     config.num_samples = 1  # m of the training bound
-    config.objective = (
-        "analytic"  # KL: relaxed_density (20), soft_mass (21), analytic (22)
-    )
+    config.objective = "analytic"  # relaxed_density (20), soft_mass (21), analytic (22)
     config.temperature = 1.0  # at step 0
     config.prior_temperature = config_dict.placeholder(float)  # of (20); none: the same
     config.schedule = ConfigDict()

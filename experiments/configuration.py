@@ -48,13 +48,13 @@ def common_rules() -> dict[str, Rule]:
         "log_every eval_every checkpoint_every schedule.every"
     )
     return {
-        "seed": at_least(0),
+        "seed": (lambda seed: 0 <= seed < 2**32, "from 0 to 2**32 - 1"),
         **{field: at_least(1) for field in counts.split()},
         "learning_rate": positive(),
         "temperature": positive(),
         "prior_temperature": optional(positive()),
         "schedule.minimum": positive(),
-        "schedule.rate": at_least(0),
+        "schedule.rate": (lambda rate: 0 <= rate < float("inf"), "finite, at least 0"),
         "estimator": one_of(gumbel.estimators.ESTIMATORS),
         "objective": one_of(gumbel.programs.KL_FORMS),
     }
@@ -68,6 +68,8 @@ def check_config(config, rules: Mapping[str, Rule]) -> None:
     """
     flat = flatten(config.to_dict())
     for field, (allows, text) in rules.items():
+        if field not in flat:
+            raise ConfigError(f"config.{field}: missing from the config file")
         if not allows(flat[field]):
             raise ConfigError(f"config.{field}={flat[field]!r}: must be {text}")
     for field in ("eval_every", "checkpoint_every"):

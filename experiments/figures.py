@@ -1,5 +1,6 @@
 """Figures of a run, for people who look rather than read."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,44 @@ def image_grid(
     _save(figure, path)
 
 
+def completions(truth, completed, mean, path: Path) -> None:
+    """Draws digits whose lower half was predicted from the upper, one a row.
+
+    From left to right: the truth, several completions, the mean prediction.
+
+    Args:
+        truth: the images, [n, D].
+        completed: upper half and predicted lower half for each sample, [n, S, D].
+        mean: upper half and mean predicted lower half, [n, D].
+        path: the file to write.
+    """
+    truth, completed, mean = (np.asarray(a) for a in (truth, completed, mean))
+    rows, samples, _ = completed.shape
+    columns = np.concatenate([truth[:, None], completed, mean[:, None]], axis=1)
+    side = math.isqrt(truth.shape[1])
+    images = columns.reshape(-1, truth.shape[1])
+    picture = _tile(images, rows, (side, side))
+    height, width = picture.shape
+    figure, axes = plt.subplots(figsize=(8, 8 * height / width))
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    # Above the line is given, below it is predicted; the truth has no line.
+    for row in range(rows):
+        axes.axhline(
+            row * (side + 2) + 1 + side / 2 - 0.5,
+            xmin=(side + 2) / width,
+            color="tab:red",
+            linewidth=0.5,
+        )
+    positions = (np.array([0, (1 + samples) / 2, 1 + samples]) + 0.5) * (side + 2)
+    names = ("truth", "completions, a hard sample each", "mean")
+    axes.set_xticks(positions, names)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.set_yticks([])
+    axes.spines[:].set_visible(False)
+    _save(figure, path)
+
+
 def latent_usage(probabilities, path: Path) -> None:
     """Draws how the posterior uses each latent variable.
 
@@ -113,3 +152,42 @@ def _entropy(probabilities: np.ndarray) -> np.ndarray:
         probabilities, where=probabilities > 0, out=np.zeros_like(probabilities)
     )
     return -(probabilities * logs).sum(axis=-1)
+
+
+def gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Draws bias against spread, a line an estimator, a point a temperature.
+
+    A bias that the Monte Carlo error hides is drawn hollow, at that error: the
+    estimator's own lies somewhere below.
+
+    Args:
+        rows: the rows of scripts/gradient_quality.py.
+        path: the file to write.
+    """
+    figure, axes = plt.subplots(figsize=(7, 5.5))
+    for number, name in enumerate(dict.fromkeys(row["estimator"] for row in rows)):
+        own = [row for row in rows if row["estimator"] == name]
+        stds = [row["std"] for row in own]
+        biases = [max(row["bias"], row["bias_noise"]) for row in own]
+        color = f"C{number}"
+        axes.plot(stds, biases, "-", color=color, linewidth=1, alpha=0.6, label=name)
+        for row, std, bias in zip(own, stds, biases, strict=True):
+            seen = row["bias"] > row["bias_noise"]
+            axes.plot(std, bias, "o", color=color, mfc=color if seen else "white")
+            if row["temperature"] is not None:
+                axes.annotate(
+                    f"{row['temperature']:g}",
+                    (std, bias),
+                    textcoords="offset points",
+                    xytext=(4, 4),
+                    fontsize=7,
+                )
+    axes.set(
+        xscale="log",
+        yscale="log",
+        xlabel="relative standard deviation",
+        ylabel="relative bias (hollow: below what was measurable)",
+        title="gradient estimators against the exact gradient, numbers: temperature",
+    )
+    axes.legend(fontsize=8)
+    _save(figure, path)

@@ -34,9 +34,47 @@ class Command(NamedTuple):
 
 def _last_line(error: Exception) -> str:
     """A config file's own error comes wrapped in a traceback; its last line says it."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    line = lines[-1].strip() if lines else repr(error)
-    return line.removeprefix("ValueError: ")
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    line = lines[-1].removeprefix("ValueError: ") if lines else ""
+    if isinstance(error, (flags.Error, OSError, ValueError)) and line:
+        return line
+    return f"{type(error).__name__}: {line}"
+
+
+def _config_first(argv: list[str]) -> list[str]:
+    """The same command, as config_flags wants it.
+
+    That is with --config in front of its fields, each with its value in one argument,
+    and a config file of the repository found from any working directory.
+    """
+    front, rest, arguments = [], [], list(argv[1:])
+    while arguments:
+        argument = arguments.pop(0)
+        name, equals, value = argument.partition("=")
+        is_config = name in ("--config", "-config")
+        if is_config or name.startswith(("--config.", "-config.")):
+            if not equals and arguments and not arguments[0].startswith("--"):
+                value = arguments.pop(0)
+                argument = f"{name}={value}"
+        if is_config and value:
+            argument = f"--config={_from_anywhere(value)}"
+        (front if is_config else rest).append(argument)
+    return [argv[0], *front, *rest]
+
+
+def _from_anywhere(config: str) -> str:
+    path, colon, variant = config.partition(":")
+    if not Path(path).exists() and (REPOSITORY / path).is_file():
+        path = str(REPOSITORY / path)
+    return f"{path}{colon}{variant}"
+
+
+def _continue_line(experiment: str, argv: list[str]) -> str:
+    """The command that continues a run when typed where it was started."""
+    line = shlex.join([sys.executable, "-m", f"experiments.{experiment}", *argv[1:]])
+    if Path.cwd() == REPOSITORY:
+        return line
+    return f"PYTHONPATH={shlex.quote(str(REPOSITORY))} {line}"
 
 
 def _parse_flags(argv: list[str], default_config: str) -> flags.FlagValues:
@@ -52,6 +90,9 @@ def _parse_flags(argv: list[str], default_config: str) -> flags.FlagValues:
         raise ConfigError(
             f"{rest[0]}: unexpected argument; fields are --config.x=value"
         )
+    # If the file could not be read, this attribute, like any other, raises why.
+    if not hasattr(values.config, "to_dict"):
+        raise ConfigError("--config: get_config() must return a ConfigDict")
     return values
 
 
@@ -81,14 +122,14 @@ def parse(argv: list[str], experiment: str, default_config: str) -> Command:
     Raises:
         ConfigError: in one line, for anything that cannot be parsed.
     """
+    arguments = _config_first(argv)
     try:
-        _check_field_names(argv, default_config)
-        values = _parse_flags(argv, default_config)
+        _check_field_names(arguments, default_config)
+        values = _parse_flags(arguments, default_config)
         config = values.config
     except ConfigError:
         raise
-    # A config file is code of the user's: what it raises is theirs to name.
-    except (flags.Error, OSError, ValueError, TypeError, AttributeError) as error:
+    except Exception as error:  # A config file is code: it may raise anything.
         raise ConfigError(_last_line(error)) from error
     path, _, variant = config_flags.get_config_filename(values["config"]).partition(":")
     variant = variant or Path(path).stem
@@ -96,7 +137,7 @@ def parse(argv: list[str], experiment: str, default_config: str) -> Command:
         workdir = Path(values.workdir).resolve()
     else:
         workdir = default_workdir(experiment, variant, config.to_dict())
-    line = shlex.join(["python", "-m", f"experiments.{experiment}", *argv[1:]])
+    line = _continue_line(experiment, argv)
     return Command(config, workdir, values.tensorboard, line)
 
 
@@ -129,7 +170,7 @@ def launch(experiment: str, doc: str, make_task: Callable[[ConfigDict], Task]) -
     Args:
         experiment: its name, as in configs/<experiment>.py.
         doc: the module docstring, printed by --help.
-        run: runs a parsed command.
+        make_task: checks a config and makes its task.
     """
     argv = sys.argv
     default_config = str(REPOSITORY / "configs" / f"{experiment}.py")

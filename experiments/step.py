@@ -125,7 +125,11 @@ def make_train_step(task: Task, config) -> Callable:
 
 
 def make_train_chunk(task: Task, config, num_steps: int) -> Callable:
-    """Makes the compiled (state, hyper, data) -> (state, mean metrics of the chunk)."""
+    """Makes the compiled (state, hyper, data) -> (state, metrics of the chunk).
+
+    The metrics are means over the steps, and `state_max`, the largest magnitude in the
+    new state: the last step's metrics say nothing of the parameters it leaves behind.
+    """
     train_step = make_train_step(task, config)
 
     def train_chunk(state: TrainState, hyper, data):
@@ -136,26 +140,36 @@ def make_train_chunk(task: Task, config, num_steps: int) -> Callable:
         state, metrics = jax.lax.scan(
             lambda state, index: train_step(state, index, hyper, data), state, indices
         )
-        return state, jax.tree.map(jnp.mean, metrics)
+        trained = (state.params, state.opt_state, state.estimator_state)
+        metrics = jax.tree.map(jnp.mean, metrics)
+        return state, metrics | {"state_max": largest_magnitude(trained)}
 
     return jax.jit(train_chunk, donate_argnums=0)
+
+
+def largest_magnitude(tree) -> jax.Array:
+    """The largest |x| of the floats in a pytree; not finite if any of them is not."""
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.stack([jnp.abs(leaf).max() for leaf in leaves]).max()
 
 
 def init_state(task: Task, config) -> TrainState:
     """The state before the first step."""
     key = jax.random.key(config.seed)
-    init_key = jax.random.fold_in(key, INIT)
-    params = task.init(init_key)
+    params_key, batch_key, estimator_key = jax.random.split(
+        jax.random.fold_in(key, INIT), 3
+    )
+    params = task.init(params_key)
     estimator = gumbel.estimators.ESTIMATORS[config.estimator]
     rows = jax.tree.map(lambda rows: rows[: config.batch_size], dict(task.data))
-    run = task.program(params, *task.batch(init_key, rows))
+    run = task.program(params, *task.batch(batch_key, rows))
     hyper = estimator.complete(config.num_samples, {"kl": config.objective})
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         opt_state=OPTIMIZERS[config.optimizer]().init(params),
         key=key,
-        estimator_state=estimator.init(init_key, run, hyper),
+        estimator_state=estimator.init(estimator_key, run, hyper),
         # A copy: the state is donated, and no buffer can be given away twice.
         best_params=jax.tree.map(jnp.copy, params),
         best_nll=jnp.asarray(jnp.inf, jnp.float32),

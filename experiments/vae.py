@@ -8,51 +8,25 @@ goes through the gradient estimator of choice; evaluation always through hard sa
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-import gumbel
 from experiments import binarization, data, figures
-from experiments.configuration import (
-    ConfigError,
-    Rule,
-    at_least,
-    check_config,
-    common_rules,
-    one_of,
+from experiments.configuration import Rule, check_config, one_of
+from experiments.latents import (
+    FAMILIES,
+    Family,
+    check_classes,
+    latent_rules,
+    visible_bias_init,
 )
 from experiments.launch import launch
-from experiments.step import OPTIMIZERS, Task
+from experiments.step import Task
 from gumbel.nets import DiscreteVae
 from gumbel.objectives import bernoulli_log_likelihood
-
-
-class Family(NamedTuple):
-    """How a family of latents is laid out.
-
-    Attributes:
-        distribution: logits -> distribution.
-        latent_shape: (N, K) -> the shape of one example's logits.
-        probabilities: logits -> class probabilities [B, N, K].
-    """
-
-    distribution: Callable[[jax.Array], gumbel.programs.Distribution]
-    latent_shape: Callable[[int, int], tuple[int, ...]]
-    probabilities: Callable[[jax.Array], jax.Array]
-
-
-def _binary_probabilities(logits):
-    ones = jax.nn.sigmoid(logits)
-    return jnp.stack([1 - ones, ones], axis=-1)
-
-
-FAMILIES: Mapping[str, Family] = {
-    "categorical": Family(gumbel.Categorical, lambda n, k: (n, k), jax.nn.softmax),
-    "bernoulli": Family(gumbel.Bernoulli, lambda n, k: (n,), _binary_probabilities),
-}
 
 PRIORS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
     "learned": lambda logits: logits,
@@ -62,31 +36,24 @@ PRIORS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
 
 def rules() -> dict[str, Rule]:
     """What is allowed in the fields of configs/vae.py."""
-    return common_rules() | {
-        "optimizer": one_of(OPTIMIZERS),
-        "model.family": one_of(FAMILIES),
-        "model.num_variables": at_least(1),
-        "model.num_classes": at_least(2),
+    return latent_rules() | {
         "model.hidden": (
             lambda widths: all(isinstance(w, int) and w > 0 for w in widths),
             "a tuple of positive integers, () for a linear model",
         ),
         "model.prior": one_of(PRIORS),
-        "dataset.binarization": one_of(binarization.BINARIZATIONS),
     }
 
 
 def make_model(config, pixel_mean: np.ndarray) -> DiscreteVae:
     """The network, its visible biases set to the logit of the pixel means."""
-    mean = np.clip(pixel_mean, 1e-3, 1 - 1e-3)
-    bias = np.log(mean) - np.log1p(-mean)
     return DiscreteVae(
         latent_shape=FAMILIES[config.family].latent_shape(
             config.num_variables, config.num_classes
         ),
         hidden=tuple(config.hidden),
-        num_pixels=len(bias),
-        visible_bias_init=lambda key, shape, dtype: jnp.asarray(bias, dtype),
+        num_pixels=len(pixel_mean),
+        visible_bias_init=visible_bias_init(pixel_mean),
     )
 
 
@@ -153,11 +120,7 @@ def make_task(config) -> Task:
         DataError: if the data set cannot be read.
     """
     check_config(config, rules())
-    if config.model.family == "bernoulli" and config.model.num_classes != 2:
-        raise ConfigError(
-            f"config.model.num_classes={config.model.num_classes}: "
-            "must be 2 for model.family='bernoulli'"
-        )
+    check_classes(config.model)
     dataset = data.load(config.dataset.name, config.dataset.data_dir)
     pixels = binarization.binarized(dataset, config.dataset.binarization)
     family, prior = FAMILIES[config.model.family], PRIORS[config.model.prior]

@@ -1,8 +1,10 @@
-"""Flax networks of the discrete variational auto-encoder; the only linen file."""
+"""Flax networks with layers of discrete latents; the only linen file."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 Initializer = Callable
@@ -77,3 +79,39 @@ class DiscreteVae(nn.Module):
     def __call__(self, x):
         """Touches every parameter, for `init`."""
         return self.decode(jnp.zeros_like(self.encode(x))), self.prior_logits()
+
+
+class StochasticNet(nn.Module):
+    """A feed-forward network whose hidden layers are draws, linear in between.
+
+    x -> logits of z1 -> z1 -> logits of z2 -> … -> z_L -> pixel logits. Drawing is the
+    only non-linearity.
+
+    Attributes:
+        latent_shape: of every layer, (N,) for Bernoulli or (N, K) for categorical.
+        num_layers: L.
+        code: value of a layer, [B, N] or [B, N, K] -> input of the next, [B, U].
+        num_pixels: D of the output.
+        visible_bias_init: initialiser of the output's bias.
+    """
+
+    latent_shape: tuple[int, ...]
+    num_layers: int
+    code: Callable[[jax.Array], jax.Array]
+    num_pixels: int
+    visible_bias_init: Initializer
+
+    @nn.compact
+    def __call__(self, x, value_of: Callable[[str, jax.Array], jax.Array]):
+        """Pixel logits, [B, input] -> [B, D].
+
+        Args:
+            x: the input.
+            value_of: (name of a layer, its logits) -> its value.
+        """
+        h = x
+        for name in (f"z{layer}" for layer in range(1, self.num_layers + 1)):
+            logits = Mlp((), math.prod(self.latent_shape), name=name)(h)
+            logits = logits.reshape(x.shape[0], *self.latent_shape)
+            h = self.code(value_of(name, logits))
+        return Mlp((), self.num_pixels, self.visible_bias_init, name="pixels")(h)

@@ -1,8 +1,18 @@
 """Strict JAX for every test: what is only a risk elsewhere is an error here."""
 
+import atexit
+import shutil
+import tempfile
+
 import jax
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_legacy_prng_key", "error")
+
+# Many tests train the same tiny model: each program is compiled once a session.
+_COMPILED = tempfile.mkdtemp(prefix="gumbel-tests-")
+atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
+jax.config.update("jax_compilation_cache_dir", _COMPILED)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)

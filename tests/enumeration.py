@@ -2,12 +2,15 @@
 
 The programs have one or two dependent layers of Bernoulli or categorical variables,
 parameters inside and outside the draws, and costs with log q (as in an ELBO) or
-without (as in structured prediction). `brute_force` walks through every joint value
-in a Python loop with its own masses; it shares no code with the library.
+without (as in structured prediction). `brute_force` puts every joint value into the
+program with masses of its own (Gaussian draws: a quadrature); it shares no code with
+the library. `max_z` says by how many standard errors an estimator misses it.
 """
 
+import dataclasses
+import functools
 import itertools
-from typing import NamedTuple
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -16,9 +19,17 @@ import numpy as np
 import gumbel
 
 BATCH, VARIABLES, CLASSES = 2, 2, 3
+# Most of the tests' time is compilation: code that runs once need not be optimised.
+quick_jit = functools.partial(
+    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+)
+# (name, N, GAUSSIAN) is a Normal draw, integrated by quadrature.
+GAUSSIAN = 0
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
 
 
-class Toy(NamedTuple):
+@dataclasses.dataclass(frozen=True, eq=False)
+class Toy:
     """A program with everything needed to run it, and its draws as (name, N, K)."""
 
     program: gumbel.programs.Program
@@ -27,38 +38,40 @@ class Toy(NamedTuple):
     draws: tuple[tuple[str, int, int], ...]
 
 
+def normal(rng, *shape):
+    """Standard normal float32 numbers."""
+    return jnp.asarray(rng.normal(size=shape), jnp.float32)
+
+
+def family(classes: int):
+    """The distribution of a variable with so many values."""
+    return gumbel.Bernoulli if classes == 2 else gumbel.Categorical
+
+
 def _logits(flat, classes: int):
     return flat if classes == 2 else flat.reshape(flat.shape[0], VARIABLES, classes)
-
-
-def _family(classes: int):
-    return gumbel.Bernoulli if classes == 2 else gumbel.Categorical
 
 
 def make_toy(classes: tuple[int, ...], elbo: bool) -> Toy:
     """One layer per entry of `classes`; 2 means Bernoulli, 3 categorical."""
     rng = np.random.default_rng(sum(classes) + 10 * len(classes) + elbo)
-
-    def normal(*shape):
-        return jnp.asarray(rng.normal(size=shape), jnp.float32)
-
     sizes = [VARIABLES * (1 if k == 2 else k) for k in classes]
-    params = {"out": normal(sizes[-1], 4), "bias": normal(1)}
+    params = {"out": normal(rng, sizes[-1], 4), "bias": normal(rng, 1)}
     for layer, (size, below) in enumerate(zip(sizes, [3, *sizes], strict=False)):
-        params[f"in{layer}"] = normal(below, size)
+        params[f"in{layer}"] = normal(rng, below, size)
         if elbo:
             shape = (VARIABLES,) if classes[layer] == 2 else (VARIABLES, CLASSES)
-            params[f"prior{layer}"] = normal(*shape)
+            params[f"prior{layer}"] = normal(rng, *shape)
 
     def program(params, x):
         def run(draw):
             h, log_ratio = x, 0.0
             for layer, k in enumerate(classes):
                 logits = _logits(jnp.tanh(h @ params[f"in{layer}"]) * 1.5, k)
-                node = draw(f"z{layer}", _family(k)(logits))
+                node = draw(f"z{layer}", family(k)(logits))
                 h = node.value.reshape(x.shape[0], -1)
                 if elbo:
-                    prior = _family(k)(params[f"prior{layer}"])
+                    prior = family(k)(params[f"prior{layer}"])
                     log_ratio = log_ratio + node.log_prob(prior) - node.log_q
             features = jnp.tanh(h @ params["out"] + x[:, :1])
             return (features**2).sum(1) * params["bias"][0] + features[:, 0] + log_ratio
@@ -66,100 +79,158 @@ def make_toy(classes: tuple[int, ...], elbo: bool) -> Toy:
         return run
 
     draws = tuple((f"z{i}", VARIABLES, k) for i, k in enumerate(classes))
-    return Toy(program, params, (normal(BATCH, 3),), draws)
+    return Toy(program, params, (normal(rng, BATCH, 3),), draws)
 
 
 TOYS = {
-    f"{'-'.join(map(str, classes))}-{'elbo' if elbo else 'cost'}": make_toy(classes, elbo)
-    for classes in ((2,), (3,), (2, 2), (3, 3), (2, 3))
+    f"{'-'.join(map(str, ks))}-{'elbo' if elbo else 'cost'}": make_toy(ks, elbo)
+    for ks in ((2,), (3,), (2, 2), (3, 3), (2, 3), (3, 2))
     for elbo in (True, False)
 }
 
 
+def _make_mixed_toy() -> Toy:
+    """A class between two Gaussian draws, each depending on the one before; ELBO."""
+    rng = np.random.default_rng(0)
+    names = {"loc": (3, 1), "in": (1, CLASSES), "loc2": (CLASSES, 1), "out": (2, 1)}
+    params = {name: normal(rng, *shape) for name, shape in names.items()}
+
+    def program(params, x):
+        def run(draw):
+            unit = gumbel.Normal(jnp.zeros(1), jnp.ones(1))
+            a = draw("a", gumbel.Normal(x @ params["loc"], jnp.full((BATCH, 1), 0.7)))
+            y = draw("y", gumbel.Categorical((a.value @ params["in"])[:, None]))
+            loc = y.value[:, 0] @ params["loc2"]
+            b = draw("b", gumbel.Normal(loc, jax.nn.softplus(loc)))
+            uniform = gumbel.Categorical(jnp.zeros((1, CLASSES)))
+            log_ratio = y.log_prob(uniform) - y.log_q
+            for node in (a, b):
+                log_ratio = log_ratio + node.log_prob(unit) - node.log_q
+            features = jnp.concatenate([a.value, b.value], axis=1) @ params["out"]
+            return jnp.tanh(features)[:, 0] * 3.0 + log_ratio
+
+        return run
+
+    draws = (("a", 1, GAUSSIAN), ("y", 1, CLASSES), ("b", 1, GAUSSIAN))
+    return Toy(program, params, (normal(rng, BATCH, 3),), draws)
+
+
+MIXED = _make_mixed_toy()
+
+
 class _Pinned:
-    """A node at one joint value, with masses written out here."""
+    """A node at one joint value [N], with masses and densities written out here."""
 
     def __init__(self, distribution, corner):
-        self._bernoulli = isinstance(distribution, gumbel.Bernoulli)
-        self._logits, self._corner = distribution.logits, corner
-        one_hot = np.eye(2 if self._bernoulli else CLASSES)[list(corner)]
-        value = one_hot[:, 1] if self._bernoulli else one_hot
-        shape = (BATCH, *value.shape)
-        self.value = jnp.broadcast_to(jnp.asarray(value, jnp.float32), shape)
+        self._distribution, self._corner = distribution, corner
+        if isinstance(distribution, gumbel.Normal):
+            noise = jnp.asarray(_NODES, jnp.float32)[corner][None]
+            self.value = distribution.loc + distribution.scale * noise
+        elif isinstance(distribution, gumbel.Bernoulli):
+            self.value = jnp.ones((BATCH, 1)) * corner[None]
+        else:
+            one_hot = jnp.eye(distribution.logits.shape[-1])[corner]
+            self.value = jnp.broadcast_to(one_hot, (BATCH, *one_hot.shape))
 
     @property
     def log_q(self):
-        return self._mass(self._logits)
+        return self.log_prob(self._distribution)
 
-    def log_prob(self, prior):
-        return self._mass(jnp.broadcast_to(prior.logits, self._logits.shape))
+    @property
+    def weight(self):
+        if isinstance(self._distribution, gumbel.Normal):
+            weights = jnp.asarray(_WEIGHTS / _WEIGHTS.sum(), jnp.float32)
+            return jnp.ones(BATCH) * weights[self._corner].prod()
+        return jnp.exp(self.log_q)
 
-    def _mass(self, logits):
-        total = 0.0
-        for n, k in enumerate(self._corner):
-            if self._bernoulli:
-                sign = 1.0 if k else -1.0
-                total = total - jnp.log(1.0 + jnp.exp(-sign * logits[:, n]))
-            else:
-                exps = jnp.exp(logits[:, n])
-                total = total + jnp.log(exps[:, k] / exps.sum(axis=1))
-        return total
+    def log_prob(self, law):
+        if isinstance(law, gumbel.Normal):
+            loc = jnp.broadcast_to(law.loc, self.value.shape)
+            scale = jnp.broadcast_to(law.scale, self.value.shape)
+            square = ((self.value - loc) / scale) ** 2
+            return (-0.5 * square - jnp.log(scale) - 0.5 * np.log(2 * np.pi)).sum(1)
+        logits = jnp.broadcast_to(law.logits, self.value.shape)
+        if isinstance(law, gumbel.Bernoulli):
+            sign = 2.0 * self.value - 1.0
+            return -jnp.log(1.0 + jnp.exp(-sign * logits)).sum(1)
+        exps = jnp.exp(logits)
+        return jnp.log((exps * self.value).sum(2) / exps.sum(2)).sum(1)
 
 
+@functools.cache
 def brute_force(toy: Toy, num_samples: int = 1):
-    """The exact bound L_m [B] and the gradient of its mean, by a loop over corners."""
-    corners = list(
-        itertools.product(
-            *(itertools.product(range(k), repeat=n) for _, n, k in toy.draws)
+    """The exact bound L_m [B] and the gradient of its mean, over all joint values."""
+    sizes = [
+        len(_NODES) if k == GAUSSIAN else k for _, n, k in toy.draws for _ in "n" * n
+    ]
+    joint = np.asarray(list(itertools.product(*map(range, sizes))))
+    splits = np.cumsum([n for _, n, _ in toy.draws])[:-1]
+    corners = np.split(joint, splits, axis=1)
+    tuples = np.indices((len(joint),) * num_samples).reshape(num_samples, -1)
+
+    def at_corner(params, corner):
+        values = dict(zip([name for name, _, _ in toy.draws], corner, strict=True))
+        nodes = {}
+
+        def draw(name, distribution):
+            nodes[name] = _Pinned(distribution, values[name])
+            return nodes[name]
+
+        log_w = toy.program(params, *toy.args)(draw)
+        return log_w, jnp.stack([node.weight for node in nodes.values()]).prod(0)
+
+    def mean_bound(params):
+        log_w, q = jax.vmap(lambda corner: at_corner(params, corner))(corners)
+        mean_w = jnp.exp(log_w)[tuples].mean(axis=0)
+        bound = (q[tuples].prod(axis=0) * jnp.log(mean_w)).sum(axis=0)
+        return bound.mean(), bound
+
+    grads, bound = quick_jit(jax.grad(mean_bound, has_aux=True))(toy.params)
+    return bound, grads
+
+
+def one_estimate(estimator, toy: Toy, num_samples=1) -> Callable:
+    """Compiles f(key, state, hyper) -> one Estimate."""
+    estimate = gumbel.value_and_grad(estimator, toy.program, num_samples=num_samples)
+    return quick_jit(
+        lambda key, state, hyper: estimate(
+            key, toy.params, *toy.args, state=state, **hyper
         )
     )
 
-    def bound(params):
-        log_ws, qs = [], []
-        for corner in corners:
-            values = dict(zip([name for name, _, _ in toy.draws], corner, strict=True))
-            nodes = {}
 
-            def draw(name, distribution, values=values, nodes=nodes):
-                nodes[name] = _Pinned(distribution, values[name])
-                return nodes[name]
+def many_grads(estimator, toy: Toy, num_samples=1, repeats=20_000) -> Callable:
+    """Compiles f(state, hyper) -> the gradients of `repeats` independent estimates."""
+    estimate = gumbel.value_and_grad(estimator, toy.program, num_samples=num_samples)
 
-            log_ws.append(toy.program(params, *toy.args)(draw))
-            qs.append(jnp.exp(sum(node.log_q for node in nodes.values())))
-        log_w, q = jnp.stack(log_ws), jnp.stack(qs)
-        tuples = np.asarray(list(itertools.product(range(len(corners)), repeat=num_samples)))
-        mean_w = jnp.exp(log_w)[tuples].mean(axis=1)
-        return (q[tuples].prod(axis=1) * jnp.log(mean_w)).sum(axis=0)
-
-    value = bound(toy.params)
-    return value, jax.grad(lambda params: bound(params).mean())(toy.params)
-
-
-def max_z(name, toy: Toy, exact_grads, num_samples=1, repeats=20_000, **hyper) -> float:
-    """The largest |z| over all parameters of an estimator's mean against the truth.
-
-    z = (mean of the estimates − exact gradient) / standard error, `repeats` estimates
-    with fixed keys. Parameters whose estimate has no noise must agree to rounding.
-    """
-    estimate = gumbel.value_and_grad(name, toy.program, num_samples=num_samples)
-
-    @jax.jit
-    def moments(key, exact):
+    def grads(state, hyper):
         def one(key):
-            grads = estimate(key, toy.params, *toy.args, **hyper).grads
-            return jax.tree.map(lambda g, e: g - e, grads, exact)
+            return estimate(key, toy.params, *toy.args, state=state, **hyper).grads
 
-        errors = jax.vmap(one)(jax.random.split(key, repeats))
-        return jax.tree.map(lambda e: (e.mean(0), e.std(0)), errors)
+        return jax.vmap(one)(jax.random.split(jax.random.key(0), repeats))
 
-    result = moments(jax.random.key(0), exact_grads)
-    zs = []
-    for mean, std in zip(*_unzip(result), strict=True):
-        stderr = np.maximum(np.asarray(std) / np.sqrt(repeats), 2e-6)
-        zs.append(np.abs(np.asarray(mean) / stderr).max())
-    return float(max(zs))
+    return quick_jit(grads)
 
 
-def _unzip(pairs):
-    leaves = jax.tree.leaves(pairs, is_leaf=lambda x: isinstance(x, tuple))
-    return [mean for mean, _ in leaves], [std for _, std in leaves]
+def worst_z(samples, exact) -> float:
+    """The largest |mean − exact| / standard error over all parameters.
+
+    Args:
+        samples: a tree of independent estimates, [R, ...].
+        exact: the tree of their expectations, [...]. An estimate without noise must
+            agree to rounding.
+    """
+    worst = 0.0
+    for sample, truth in zip(*map(jax.tree.leaves, (samples, exact)), strict=True):
+        sample, truth = np.asarray(sample, np.float64), np.asarray(truth, np.float64)
+        stderr = sample.std(0) / np.sqrt(len(sample)) + 1e-6 * (1.0 + np.abs(truth))
+        worst = max(worst, float(np.abs((sample.mean(0) - truth) / stderr).max()))
+    return worst
+
+
+def max_z(
+    estimator, toy: Toy, num_samples=1, *, repeats=20_000, state=None, **hyper
+) -> float:
+    """`worst_z` of an estimator's gradient on a toy, with fixed keys."""
+    grads = many_grads(estimator, toy, num_samples, repeats)(state, hyper)
+    return worst_z(grads, brute_force(toy, num_samples)[1])

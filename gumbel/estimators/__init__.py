@@ -5,18 +5,27 @@ of the user's own.
 """
 
 from gumbel.estimators.base import COMMON_HYPER, Estimator, stateless
+from gumbel.estimators.control_variates import darn, muprop
 from gumbel.estimators.exact import exact
 from gumbel.estimators.pathwise import (
     gumbel_softmax,
     pathwise,
+    slope_annealed_st,
     st_gumbel_softmax,
     straight_through,
 )
+from gumbel.estimators.score_function import nvil, score_function, vimco
 
 ESTIMATORS: dict[str, Estimator] = {
     "gumbel_softmax": gumbel_softmax,
     "st_gumbel_softmax": st_gumbel_softmax,
     "straight_through": straight_through,
+    "slope_annealed_st": slope_annealed_st,
+    "score_function": score_function,
+    "nvil": nvil,
+    "vimco": vimco,
+    "darn": darn,
+    "muprop": muprop,
     "exact": exact,
 }
 

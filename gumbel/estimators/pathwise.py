@@ -8,6 +8,7 @@ Softmax) or a gradient that belongs to another value (straight-through).
 from collections.abc import Callable, Mapping
 
 from gumbel import samplers
+from gumbel.checks import check_positive
 from gumbel.distributions import Bernoulli, Categorical, Distribution
 from gumbel.estimators.base import Estimator, stateless
 from gumbel.objectives import log_mean_exp
@@ -77,6 +78,18 @@ def _straight_through_value(key, distribution: Distribution, hyper: Mapping):
     return value
 
 
+def _slope_annealed_value(key, distribution: Distribution, hyper: Mapping):
+    slope = hyper["slope"]
+    check_positive("slope", slope)
+    value = distribution.sample(key)
+    match distribution:
+        case Bernoulli(logits) | Categorical(logits):
+            steep = type(distribution)(slope * logits)
+            return samplers.straight_through(value, steep.mean())
+        case _:
+            return value
+
+
 gumbel_softmax = pathwise(
     _relaxed,
     reference="Jang, Gu & Poole 2017, eq. (2); Maddison, Mnih & Teh 2017, Def. 1. "
@@ -93,4 +106,13 @@ straight_through = pathwise(
     _hard_value(_straight_through_value),
     reference="Bengio, Léonard & Courville 2013: a hard sample forward, the gradient "
     "of its mean backward.",
+)
+
+slope_annealed_st = pathwise(
+    _hard_value(_slope_annealed_value),
+    hyper={"slope": 1.0},
+    reference="Chung, Ahn & Bengio 2017, the slope-annealing trick. A hard sample of "
+    "the logits forward, the gradient of sigmoid(slope·logits) or of "
+    "softmax(slope·logits) backward. The slope is traced; annealing it from 1 upwards "
+    "is the caller's.",
 )

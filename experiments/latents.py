@@ -1,0 +1,69 @@
+"""What the experiments with layers of discrete latents and binary pixels share."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import gumbel
+from experiments import binarization
+from experiments.configuration import ConfigError, Rule, at_least, common_rules, one_of
+from experiments.step import OPTIMIZERS
+
+
+class Family(NamedTuple):
+    """How a family of latents is laid out.
+
+    Attributes:
+        distribution: logits -> distribution.
+        latent_shape: (N, K) -> the shape of one example's logits.
+        probabilities: logits -> class probabilities [B, N, K].
+    """
+
+    distribution: Callable[[jax.Array], gumbel.programs.Distribution]
+    latent_shape: Callable[[int, int], tuple[int, ...]]
+    probabilities: Callable[[jax.Array], jax.Array]
+
+
+def _binary_probabilities(logits):
+    ones = jax.nn.sigmoid(logits)
+    return jnp.stack([1 - ones, ones], axis=-1)
+
+
+FAMILIES: Mapping[str, Family] = {
+    "categorical": Family(gumbel.Categorical, lambda n, k: (n, k), jax.nn.softmax),
+    "bernoulli": Family(gumbel.Bernoulli, lambda n, k: (n,), _binary_probabilities),
+}
+
+
+def latent_rules() -> dict[str, Rule]:
+    """What is allowed in the fields that these experiments share."""
+    return common_rules() | {
+        "optimizer": one_of(OPTIMIZERS),
+        "model.family": one_of(FAMILIES),
+        "model.num_variables": at_least(1),
+        "model.num_classes": at_least(2),
+        "dataset.binarization": one_of(binarization.BINARIZATIONS),
+    }
+
+
+def check_classes(model) -> None:
+    """Checks that config.model gives Bernoulli latents two classes.
+
+    Raises:
+        ConfigError: if it does not.
+    """
+    if model.family == "bernoulli" and model.num_classes != 2:
+        raise ConfigError(
+            f"config.model.num_classes={model.num_classes}: "
+            "must be 2 for model.family='bernoulli'"
+        )
+
+
+def visible_bias_init(pixel_mean: np.ndarray) -> Callable:
+    """An initialiser of visible biases: the logit of the pixel means [D], clipped."""
+    mean = np.clip(pixel_mean, 1e-3, 1 - 1e-3)
+    bias = np.log(mean) - np.log1p(-mean)
+    return lambda key, shape, dtype: jnp.asarray(bias, dtype)

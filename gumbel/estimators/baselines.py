@@ -1,0 +1,151 @@
+"""What is subtracted from a learning signal: running moments, learned nets, the rest.
+
+A score-function estimate is E[signal · ∇ log q(z)]. Anything that does not depend on
+z may be subtracted from the signal without a change of the expectation, the estimate's
+variance is what changes. All baselines here are used before they are updated, so that
+they depend on earlier steps only; none lets a gradient through.
+
+Legend: B batch, S samples, F features, H hidden units. Everything in nats.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import struct
+
+from gumbel.objectives import log_mean_exp
+
+# A decay of 1 keeps a moment where it starts: the mean at 0, nothing subtracted; the
+# variance at 0, nothing divided. Traced, so switching them on never recompiles.
+MOMENTS_HYPER: Mapping[str, Any] = {"baseline_decay": 1.0, "variance_decay": 1.0}
+
+# Width of the learned baseline's one hidden layer.
+HIDDEN = 100
+
+
+@struct.dataclass
+class Moments:
+    """Moving averages of a learning signal's batch mean and batch variance, scalars."""
+
+    mean: jax.Array
+    variance: jax.Array
+
+
+def init_moments() -> Moments:
+    """Moments that do nothing yet: mean 0, variance 0."""
+    return Moments(jnp.zeros(()), jnp.zeros(()))
+
+
+def standardise(signal, moments: Moments, hyper: Mapping) -> tuple[jax.Array, Moments]:
+    """Centres a learning signal and normalises its variance.
+
+    (signal − c) / max(1, σ), then c ← d·c + (1 − d)·mean(signal), and σ² likewise with
+    the batch variance: Mnih & Gregor (2014), Algorithm 1, which has d = 0.8.
+    Centring leaves the expected gradient as it is; the division scales the part of it
+    that goes through log q, by the same factor for all examples.
+
+    Args:
+        signal: any shape.
+        moments: of the earlier steps.
+        hyper: `baseline_decay` for the mean, `variance_decay` for the variance.
+
+    Returns:
+        The standardised signal and the updated moments.
+
+    Raises:
+        ValueError: if a decay, where it is concrete, is not from 0 to 1.
+    """
+    scale = jnp.maximum(1.0, jnp.sqrt(moments.variance))
+    updated = Moments(
+        _average("baseline_decay", hyper, moments.mean, signal.mean()),
+        _average("variance_decay", hyper, moments.variance, signal.var()),
+    )
+    # State and signal keep their dtypes, whatever the program computes in.
+    return ((signal - moments.mean) / scale).astype(signal.dtype), updated
+
+
+def _average(name: str, hyper: Mapping, old, new) -> jax.Array:
+    decay = hyper[name]
+    if not isinstance(decay, jax.core.Tracer) and not np.all(
+        (np.asarray(decay) >= 0) & (np.asarray(decay) <= 1)
+    ):
+        raise ValueError(f"{name}={decay}: must be from 0 to 1 (1: off)")
+    return (decay * old + (1.0 - decay) * new).astype(old.dtype)
+
+
+@struct.dataclass
+class LearnedBaseline:
+    """A net b(features) with one tanh layer, and its optimiser's state."""
+
+    params: Any
+    opt_state: Any
+
+    def __call__(self, features) -> jax.Array:
+        """The baseline [...] of features [..., F]."""
+        return _net(self.params, features)
+
+    def fit(self, features, target, learning_rate) -> "LearnedBaseline":
+        """One step of Adam down the mean of ½(target − b(features))².
+
+        Args:
+            features: [..., F].
+            target: [...], what the baseline is to predict.
+            learning_rate: a scalar, the baseline's own.
+
+        Returns:
+            The baseline after the step.
+        """
+
+        def loss(params):
+            return 0.5 * jnp.mean((target - _net(params, features)) ** 2)
+
+        grads = jax.grad(loss)(self.params)
+        updates, opt_state = optax.scale_by_adam().update(grads, self.opt_state)
+        step = jax.tree.map(lambda u: -learning_rate * u, updates)
+        return LearnedBaseline(optax.apply_updates(self.params, step), opt_state)
+
+
+def init_baseline(key, num_features: int) -> LearnedBaseline:
+    """A baseline that is 0 everywhere, ready to learn.
+
+    Args:
+        key: a typed PRNG key.
+        num_features: F.
+    """
+    hidden = jax.random.normal(key, (num_features, HIDDEN)) / np.sqrt(num_features)
+    zeros = jnp.zeros(HIDDEN)
+    params = {"hidden": hidden, "bias": zeros, "out": zeros}
+    return LearnedBaseline(params, optax.scale_by_adam().init(params))
+
+
+def _net(params, features) -> jax.Array:
+    features = features.astype(params["hidden"].dtype)
+    flat = features.reshape(-1, features.shape[-1])
+    hidden = jnp.tanh(flat @ params["hidden"] + params["bias"][None])
+    # No output bias: the moments' mean is one.
+    return (hidden @ params["out"]).reshape(features.shape[:-1])
+
+
+def leave_one_out(log_w) -> jax.Array:
+    """VIMCO's baseline of each sample: the bound with it replaced by the others.
+
+    log (1/S) (Σ_{j≠s} w_j + ŵ_s), log ŵ_s = 1/(S−1) Σ_{j≠s} log w_j, the geometric
+    mean of the other weights. Every sum leaves the sample out to begin with: the
+    difference `sum − self` cancels where one weight dominates.
+
+    Args:
+        log_w: log weights, [S, B], S ≥ 2.
+
+    Returns:
+        [S, B]; row s does not depend on sample s.
+    """
+    num_samples = log_w.shape[0]
+    own = jnp.eye(num_samples, dtype=bool)[:, :, None]
+    others = jnp.where(own, 0.0, log_w[None])
+    stand_in = others.sum(axis=1, keepdims=True) / (num_samples - 1)
+    # [S, S, B] with the samples to average on the first axis.
+    return log_mean_exp(jnp.where(own, stand_in, log_w[None]).swapaxes(0, 1))

@@ -1,0 +1,171 @@
+"""Control variates from the program's derivative: MuProp and DARN.
+
+Both use that a program's log weight f can be differentiated in the values of its
+draws, though only their corners are ever drawn: a first-order Taylor expansion of f
+is subtracted from the learning signal. MuProp adds its expectation back and is
+unbiased, DARN does not and is biased.
+
+Legend: B batch, N variables, K categories. Everything in nats.
+"""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+
+from gumbel.distributions import Categorical, Distribution, Normal
+from gumbel.estimators.base import Estimator
+from gumbel.estimators.baselines import (
+    MOMENTS_HYPER,
+    Moments,
+    init_moments,
+    standardise,
+)
+from gumbel.estimators.score_function import discrete, score_term
+from gumbel.programs import Node, Run, Sampler, discrete_node, hard, interpret
+
+Shifts = Mapping[str, jax.Array]
+
+
+def _valued(value_of: Callable[[jax.Array, str, Distribution], jax.Array], kl: str):
+    """A sampler whose discrete nodes have a value of our choosing, Normals samples."""
+
+    def sampler(key, name: str, distribution: Distribution) -> Node:
+        if isinstance(distribution, Normal):
+            return hard(kl)(key, name, distribution)
+        return discrete_node(value_of(key, name, distribution), distribution, kl)
+
+    return sampler
+
+
+def _mean_field(shifts: Shifts, kl: str) -> Sampler:
+    """Draws return their mean given the means before them, plus a shift."""
+    return _valued(lambda key, name, law: law.mean() + shifts[name], kl)
+
+
+def _init_muprop(key, run: Run, hyper: Mapping) -> Moments:
+    del key, run, hyper
+    return init_moments()
+
+
+def _muprop(key, run: Run, moments: Moments, hyper: Mapping):
+    key = jax.random.fold_in(key, 0)
+    log_w, nodes = interpret(run, key, hard(hyper["kl"]))
+    nodes = discrete(nodes)
+
+    # The mean-field pass has the same Gaussian noise. Its derivative in the shift of a
+    # draw is total: it passes through the means of the draws downstream.
+    def mean_field(shifts):
+        log_w, _ = interpret(run, key, _mean_field(shifts, hyper["kl"]))
+        return log_w.sum(), log_w
+
+    zeros = {name: jnp.zeros_like(node.value) for name, node in nodes.items()}
+    slopes, baseline = jax.grad(mean_field, has_aux=True)(zeros)
+
+    # f̄ + Σ_d f̄'_d·(z_d − μ_d), μ_d the mean given the draws before d as sampled. The
+    # linear term of d has mean 0 given those, so it changes no score but that of d
+    # itself, whose share f̄'_d·∇μ_d is added back.
+    surrogate = log_w
+    for name, node in nodes.items():
+        mean, slope = node.distribution.mean(), slopes[name]
+        baseline = baseline + _inner(slope, node.value - mean)
+        surrogate = surrogate + score_term(slope, mean).reshape(len(log_w), -1).sum(1)
+    signal = jax.lax.stop_gradient(log_w - baseline)
+    signal, moments = standardise(signal, moments, hyper)
+    joint_log_q = sum((n.log_q for n in nodes.values()), start=jnp.zeros_like(log_w))
+    return surrogate + score_term(signal, joint_log_q), moments
+
+
+def _inner(a, b) -> jax.Array:
+    return (a * b).reshape(a.shape[0], -1).sum(axis=1)
+
+
+def _variables(run: Run, key) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shape [B, N] and dtype of each discrete draw, in the order drawn."""
+    found = {}
+
+    def record(key, name: str, distribution: Distribution) -> Node:
+        node = hard()(key, name, distribution)
+        if not isinstance(distribution, Normal):
+            found[name] = jax.eval_shape(distribution.log_prob, node.value)
+        return node
+
+    jax.eval_shape(lambda k: interpret(run, k, record)[0], key)
+    return found
+
+
+def _init_darn(key, run: Run, hyper: Mapping) -> dict[str, Moments]:
+    del hyper
+    return {name: init_moments() for name in _variables(run, key)}
+
+
+def _centre(distribution: Distribution):
+    """z̄: the middle of a variable's values, 1/2 or 1/K."""
+    if isinstance(distribution, Categorical):
+        return 1.0 / distribution.logits.shape[-1]
+    return 0.5
+
+
+def _towards_centre(shifts: Shifts, kl: str) -> Sampler:
+    """Draws return a sample z moved by shift · (z − z̄), a shift per variable [B, N]."""
+
+    def value_of(key, name: str, distribution: Distribution):
+        value, shift = distribution.sample(key), shifts[name]
+        if isinstance(distribution, Categorical):
+            shift = shift[..., None]
+        return value + shift * (value - _centre(distribution))
+
+    return _valued(value_of, kl)
+
+
+def _darn(key, run: Run, state: Mapping[str, Moments], hyper: Mapping):
+    key = jax.random.fold_in(key, 0)
+    variables = _variables(run, key)
+
+    def sampled(shifts):
+        log_w, nodes = interpret(run, key, _towards_centre(shifts, hyper["kl"]))
+        nodes = discrete(nodes)
+        log_q = {name: n.distribution.log_prob(n.value) for name, n in nodes.items()}
+        return log_w, log_q
+
+    zeros = {name: jnp.zeros(v.shape, v.dtype) for name, v in variables.items()}
+    (log_w, log_q), pull_back = jax.vjp(sampled, zeros)
+
+    # f'(z)·(z − z̄) of each variable, the last draw first: what f depends on a draw by
+    # way of later ones is the derivative of their scores, weighted by their signals.
+    surrogate, new_state = log_w, {}
+    signals = jax.tree.map(jnp.zeros_like, log_q)
+    for name in reversed(variables):
+        (derivative,) = pull_back((jnp.ones_like(log_w), signals))
+        signal = jax.lax.stop_gradient(derivative[name])
+        signal, new_state[name] = standardise(signal, state[name], hyper)
+        signals = {**signals, name: signal}
+        surrogate = surrogate + score_term(signal, log_q[name]).sum(axis=1)
+    return surrogate, new_state
+
+
+muprop = Estimator(
+    _init_muprop,
+    _muprop,
+    hyper=MOMENTS_HYPER,
+    samples=(1, 1),
+    unbiased=True,
+    cost="2: a sample and the mean-field pass",
+    reference="Gu, Levine, Sutskever & Mnih 2016. signal = f(z) − f̄ − Σ f̄'·(z − μ), "
+    "f̄ and f̄' from the mean-field pass; Σ f̄'·∇μ added back, μ the mean of a draw "
+    "given the sampled ones before it. baseline_decay and variance_decay as in "
+    "score_function.",
+)
+
+darn = Estimator(
+    _init_darn,
+    _darn,
+    hyper=MOMENTS_HYPER,
+    samples=(1, 1),
+    cost="1, and a backward pass for each draw",
+    reference="Gregor, Danihelka, Mnih, Blundell & Wierstra 2014. For each variable "
+    "signal = f(z) − b, b = f(z) + f'(z)·(z̄ − z) the expansion of f(z̄) about the "
+    "sample, its correction term dropped. z̄ = 1/2: unbiased for quadratic f; z̄ = 1/K "
+    "for each of K classes (our choice): unbiased for linear f. baseline_decay and "
+    "variance_decay as in score_function, of each draw's own signals.",
+)

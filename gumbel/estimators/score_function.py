@@ -1,0 +1,163 @@
+"""Score-function estimators: REINFORCE, NVIL and VIMCO.
+
+∇ E[L] = E[∇L + Σ_s signal_s · ∇ log q(z_s)], L the bound on hard samples and z_s all
+discrete draws of sample s (Normal draws are reparameterised, so ∇L passes through
+them). `signal_s` is L less a baseline that does not depend on z_s; the estimators
+differ in the baseline. With L = log-mean-exp over the samples and every sample's score
+this is the gradient of the multi-sample bound itself, for any number of samples.
+
+Legend: B batch, S samples, N variables, F features. Everything in nats.
+"""
+
+import zlib
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from gumbel.distributions import Normal
+from gumbel.estimators.base import Estimator, stateless
+from gumbel.estimators.baselines import (
+    MOMENTS_HYPER,
+    LearnedBaseline,
+    Moments,
+    init_baseline,
+    init_moments,
+    leave_one_out,
+    standardise,
+)
+from gumbel.objectives import log_mean_exp
+from gumbel.programs import Node, Run, hard, interpret
+
+
+def discrete(nodes: Mapping[str, Node]) -> dict[str, Node]:
+    """The nodes that need a score: all but the Normal ones."""
+    return {
+        name: node
+        for name, node in nodes.items()
+        if not isinstance(node.distribution, Normal)
+    }
+
+
+def hard_samples(run: Run, key, hyper: Mapping):
+    """Runs a program `num_samples` times with exact samples.
+
+    Args:
+        run: what `program(params, *args)` returned.
+        key: a typed PRNG key.
+        hyper: `num_samples` and `kl`.
+
+    Returns:
+        The log weights [S, B], and by name of the discrete draws their log mass
+        log_q [S, B] and their logits [S, B, F], the variables side by side.
+    """
+
+    def one(index):
+        sample_key = jax.random.fold_in(key, index)
+        log_w, nodes = interpret(run, sample_key, hard(hyper["kl"]))
+        nodes = discrete(nodes)
+        log_q = {name: node.log_q for name, node in nodes.items()}
+        return log_w, log_q, {name: _flat_logits(node) for name, node in nodes.items()}
+
+    return jax.vmap(one)(jnp.arange(hyper["num_samples"]))
+
+
+def _flat_logits(node: Node) -> jax.Array:
+    logits = node.distribution.logits
+    return jax.lax.stop_gradient(logits.reshape(logits.shape[0], -1))
+
+
+def score_term(signal, log_q) -> jax.Array:
+    """A term that is 0 and has the gradient signal · ∇ log q."""
+    signal = jax.lax.stop_gradient(signal).astype(log_q.dtype)
+    return signal * (log_q - jax.lax.stop_gradient(log_q))
+
+
+def _init_moments(key, run: Run, hyper: Mapping) -> Moments:
+    del key, run, hyper
+    return init_moments()
+
+
+def _score_function(key, run: Run, moments: Moments, hyper: Mapping):
+    log_w, log_q, _ = hard_samples(run, key, hyper)
+    bound = log_mean_exp(log_w)
+    signal, moments = standardise(jax.lax.stop_gradient(bound), moments, hyper)
+    joint_log_q = sum(log_q.values(), start=jnp.zeros_like(log_w))
+    return bound + score_term(signal, joint_log_q.sum(axis=0)), moments
+
+
+@struct.dataclass
+class _Nvil:
+    """One draw's baselines: the learned one, and the moments of what it leaves."""
+
+    learned: LearnedBaseline
+    moments: Moments
+
+
+def _init_nvil(key, run: Run, hyper: Mapping) -> dict[str, _Nvil]:
+    _, _, logits = jax.eval_shape(lambda k: hard_samples(run, k, hyper), key)
+
+    def init(name: str, num_features: int) -> _Nvil:
+        name_key = jax.random.fold_in(key, zlib.crc32(name.encode()))
+        return _Nvil(init_baseline(name_key, num_features), init_moments())
+
+    return {name: init(name, shape.shape[-1]) for name, shape in logits.items()}
+
+
+def _nvil(key, run: Run, state: Mapping[str, _Nvil], hyper: Mapping):
+    log_w, log_q, logits = hard_samples(run, key, hyper)
+    bound = surrogate = log_mean_exp(log_w)
+    bound = jnp.broadcast_to(jax.lax.stop_gradient(bound), log_w.shape)
+    new_state = {}
+    for name, draw in state.items():
+        residual = bound - draw.learned(logits[name])
+        signal, moments = standardise(residual, draw.moments, hyper)
+        surrogate = surrogate + score_term(signal, log_q[name]).sum(axis=0)
+        target = bound - draw.moments.mean
+        rate = hyper["baseline_learning_rate"]
+        learned = draw.learned.fit(logits[name], target, rate)
+        new_state[name] = _Nvil(learned, moments)
+    return surrogate, new_state
+
+
+def _vimco(key, run: Run, state, hyper: Mapping):
+    log_w, log_q, _ = hard_samples(run, key, hyper)
+    bound = log_mean_exp(log_w)
+    signal = bound[None] - leave_one_out(log_w)
+    joint_log_q = sum(log_q.values(), start=jnp.zeros_like(log_w))
+    return bound + score_term(signal, joint_log_q).sum(axis=0), state
+
+
+score_function = Estimator(
+    _init_moments,
+    _score_function,
+    hyper=MOMENTS_HYPER,
+    unbiased=True,
+    reference="Williams 1992 (REINFORCE). signal = L for every draw. A running-mean "
+    "baseline with baseline_decay < 1 (still unbiased); with variance_decay < 1 "
+    "variance normalisation: then unbiased up to the factor 1 / max(1, σ) on what "
+    "goes through log q, as in Jang, Gu & Poole 2017.",
+)
+
+nvil = Estimator(
+    _init_nvil,
+    _nvil,
+    hyper={**MOMENTS_HYPER, "baseline_decay": 0.8, "baseline_learning_rate": 1e-3},
+    unbiased=True,
+    reference="Mnih & Gregor 2014, Algorithm 1. For each draw signal = L − c − "
+    "b(logits of the draw): c a running mean, b a net of its own, learned by Adam at "
+    "baseline_learning_rate. The logits are a function of the inputs and of earlier "
+    "draws only, so b is a valid baseline in every layer. variance_decay = 0.8 is the "
+    "paper's variance normalisation: then unbiased up to the factor 1 / max(1, σ) on "
+    "what goes through log q, which is why it is off by default.",
+)
+
+vimco = Estimator(
+    stateless,
+    _vimco,
+    samples=(2, None),
+    unbiased=True,
+    reference="Mnih & Rezende 2016. signal_s = L less the L in which w_s is replaced "
+    "by the geometric mean of the other weights.",
+)

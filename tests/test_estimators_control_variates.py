@@ -1,0 +1,170 @@
+"""MuProp and DARN against enumeration, and where they are exact."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from enumeration import (
+    MIXED,
+    TOYS,
+    Toy,
+    brute_force,
+    many_grads,
+    max_z,
+    normal,
+    one_estimate,
+    worst_z,
+)
+
+import gumbel
+from gumbel.estimators import ESTIMATORS, pathwise
+from gumbel.estimators.baselines import Moments
+
+# Both families, in one layer and as either of two, with and without log q.
+TELLING = ("2-elbo", "3-cost", "2-3-cost", "3-2-elbo")
+
+
+def moments(mean, variance=0.0):
+    return Moments(jnp.asarray(mean), jnp.asarray(variance))
+
+
+@pytest.mark.parametrize("toy", TELLING)
+def test_muprop_is_unbiased_with_any_baseline(toy):
+    grads = many_grads("muprop", TOYS[toy])
+    exact = brute_force(TOYS[toy])[1]
+    assert ESTIMATORS["muprop"].unbiased
+    assert worst_z(grads(moments(0.0), {}), exact) < 5
+    assert worst_z(grads(moments(3.0), {}), exact) < 5
+
+
+def test_muprop_with_gaussian_draws_before_and_after_a_class():
+    assert max_z("muprop", MIXED) < 5
+
+
+@pytest.mark.parametrize("toy", TELLING)
+def test_darn_is_biased(toy):
+    assert not ESTIMATORS["darn"].unbiased
+    assert max_z("darn", TOYS[toy]) > 10
+
+
+def one_layer(program, size, draws):
+    rng = np.random.default_rng(0)
+    params = {"in": normal(rng, 3, size), "out": normal(rng, size, size)}
+    return Toy(program, params, (normal(rng, 2, 3),), draws)
+
+
+def linear_program(params, x):
+    def run(draw):
+        z = draw("z", gumbel.Categorical((x @ params["in"]).reshape(-1, 2, 3)))
+        return (z.value.reshape(-1, 6) @ params["out"]).sum(1) + 5.0
+
+    return run
+
+
+def quadratic_program(params, x):
+    def run(draw):
+        z = draw("z", gumbel.Bernoulli(x @ params["in"]))
+        return jnp.einsum("bi,ij,bj->b", z.value, params["out"], z.value) + 5.0
+
+    return run
+
+
+LINEAR = one_layer(linear_program, 6, (("z", 2, 3),))
+QUADRATIC = one_layer(quadratic_program, 3, (("z", 3, 2),))
+
+
+def test_muprop_is_free_of_noise_for_a_linear_cost():
+    estimate = one_estimate("muprop", LINEAR)(jax.random.key(0), None, {})
+    exact = brute_force(LINEAR)[1]["in"]
+    np.testing.assert_allclose(estimate.grads["in"], exact, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("toy", [LINEAR, QUADRATIC], ids=["linear", "quadratic"])
+def test_darn_is_unbiased_up_to_linear_classes_and_quadratic_bits(toy):
+    assert max_z("darn", toy) < 5
+
+
+def test_darn_is_the_backward_pass_it_stands_for():
+    # The same estimate another way: each value carries (z − z̄) ∇ log q(z), and what
+    # comes after a draw, scores of later draws included, is differentiated in it.
+    def carrying(hyper):
+        def sampler(key, name, distribution):
+            value = distribution.sample(key)
+            log_q = distribution.log_prob(value)
+            score = log_q - jax.lax.stop_gradient(log_q)
+            if isinstance(distribution, gumbel.Categorical):
+                value = value + (value - 1 / 3) * score[..., None]
+            else:
+                value = value + (value - 0.5) * score
+            return gumbel.programs.discrete_node(value, distribution, hyper["kl"])
+
+        return sampler
+
+    for toy in (TOYS["2-3-cost"], TOYS["3-2-elbo"]):
+        ours, theirs = (
+            one_estimate(estimator, toy)(jax.random.key(5), None, {})
+            for estimator in ("darn", pathwise(carrying))
+        )
+        np.testing.assert_allclose(ours.bound, theirs.bound, rtol=1e-6)
+        for name, grad in ours.grads.items():
+            np.testing.assert_allclose(
+                grad, theirs.grads[name], rtol=1e-4, atol=1e-5, err_msg=name
+            )
+        assert (jnp.abs(ours.grads["in0"]) > 1e-3).any()
+
+
+def test_variance_normalisation_scales_the_learning_signal():
+    toy = TOYS["2-cost"]
+    estimate = one_estimate("darn", toy)
+    plain, scaled = (
+        estimate(jax.random.key(1), {"z0": moments(0.0, variance)}, {}).grads
+        for variance in (0.0, 4.0)
+    )
+    np.testing.assert_allclose(scaled["in0"], plain["in0"] / 2.0, rtol=1e-5)
+    np.testing.assert_array_equal(scaled["out"], plain["out"])
+    # MuProp: its signal, not the linear term that is added back.
+    estimate = one_estimate("muprop", toy)
+    one, half, none = (
+        estimate(jax.random.key(1), moments(0.0, variance), {}).grads["in0"]
+        for variance in (0.0, 4.0, 1e16)
+    )
+    np.testing.assert_allclose(half, (one + none) / 2.0, rtol=1e-4, atol=1e-6)
+    assert (jnp.abs(none) > 1e-3).any() and (jnp.abs(one - none) > 1e-3).any()
+
+
+def test_the_moments_follow_the_signals():
+    toy = TOYS["2-3-cost"]
+    hyper = {"baseline_decay": 0.5, "variance_decay": 0.5}
+    for name in ("muprop", "darn"):
+        state = one_estimate(name, toy)(jax.random.key(0), None, hyper).state
+        leaves = jax.tree.leaves(state)
+        assert len(leaves) == (2 if name == "muprop" else 4)
+        assert all(float(leaf) != 0.0 for leaf in leaves)
+        unmoved = one_estimate(name, toy)(jax.random.key(0), None, {}).state
+        assert all(float(leaf) == 0.0 for leaf in jax.tree.leaves(unmoved))
+
+
+@pytest.mark.parametrize("name", ["muprop", "darn"])
+def test_more_than_one_sample_is_refused(name):
+    with pytest.raises(ValueError, match="num_samples=2: must be an integer from 1 to"):
+        gumbel.value_and_grad(name, LINEAR.program, num_samples=2)
+
+
+def test_a_program_without_discrete_draws_is_reparameterised():
+    def program(params, x):
+        def run(draw):
+            z = draw("z", gumbel.Normal(x @ params["in"], jnp.ones((2, 6))))
+            return (z.value**2).sum(1)
+
+        return run
+
+    toy = dataclasses.replace(LINEAR, program=program)
+    reference = one_estimate("straight_through", toy)(jax.random.key(0), None, {})
+    assert (reference.grads["in"] != 0).all()
+    for name in ("score_function", "nvil", "muprop", "darn"):
+        estimate = one_estimate(name, toy)(jax.random.key(0), None, {})
+        np.testing.assert_allclose(
+            estimate.grads["in"], reference.grads["in"], rtol=1e-5
+        )

@@ -1,0 +1,259 @@
+"""Pathwise estimators: exact derivatives of their own bound, biased for the hard one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from enumeration import (
+    MIXED,
+    TOYS,
+    Toy,
+    brute_force,
+    many_grads,
+    max_z,
+    normal,
+    one_estimate,
+    quick_jit,
+    worst_z,
+)
+
+import gumbel
+from gumbel.estimators import ESTIMATORS
+
+HARD = ("st_gumbel_softmax", "straight_through", "slope_annealed_st")
+
+
+def linear_toy(classes):
+    """A cost linear in the values: Σ c · z, c a constant."""
+    rng = np.random.default_rng(classes)
+    shape = (2, 3) if classes == 2 else (2, 3, classes)
+    params, weights = {"logits": normal(rng, *shape)}, normal(rng, *shape)
+    family = gumbel.Bernoulli if classes == 2 else gumbel.Categorical
+
+    def program(params, weights):
+        def run(draw):
+            value = draw("z", family(params["logits"])).value
+            return (weights * value).reshape(2, -1).sum(1)
+
+        return run
+
+    return Toy(program, params, (weights,), (("z", 3, classes),))
+
+
+LINEAR = [linear_toy(2), linear_toy(4)]
+families = pytest.mark.parametrize("toy", LINEAR, ids=["bernoulli", "categorical"])
+
+
+@pytest.mark.parametrize(
+    ("name", "toy"),
+    [
+        ("gumbel_softmax", "3-cost"),
+        ("gumbel_softmax", "2-3-elbo"),
+        ("st_gumbel_softmax", "2-elbo"),
+        ("st_gumbel_softmax", "3-2-cost"),
+        ("straight_through", "3-cost"),
+        ("straight_through", "2-3-elbo"),
+        ("slope_annealed_st", "2-elbo"),
+    ],
+)
+def test_biased_for_the_hard_program(name, toy):
+    assert not ESTIMATORS[name].unbiased
+    assert max_z(name, TOYS[toy]) > 10
+
+
+@pytest.mark.parametrize("kl", list(gumbel.programs.KL_FORMS))
+def test_the_relaxed_gradient_is_that_of_the_bound_at_fixed_noise(kl):
+    # Finite differences in float64, two dependent layers and the prior, m = 2.
+    rng = np.random.default_rng(0)
+    shapes = {"low": (3, 2), "high": (2, 6), "prior": (2,), "out": (6, 2)}
+    params = {name: rng.normal(size=shape) for name, shape in shapes.items()}
+    x = rng.normal(size=(2, 3))
+
+    def program(params, x):
+        def run(draw):
+            low = draw("low", gumbel.Bernoulli(x @ params["low"]))
+            logits = (low.value @ params["high"]).reshape(2, 2, 3)
+            high = draw("high", gumbel.Categorical(logits))
+            h = jnp.tanh(high.value.reshape(2, 6) @ params["out"]).sum(1)
+            uniform = gumbel.Categorical(jnp.zeros((2, 3), x.dtype))
+            return h - low.kl(gumbel.Bernoulli(params["prior"])) - high.kl(uniform)
+
+        return run
+
+    estimate = gumbel.value_and_grad("gumbel_softmax", program, num_samples=2)
+
+    @quick_jit
+    def call(params):
+        return estimate(
+            jax.random.key(0), params, x, temperature=0.7, prior_temperature=0.5, kl=kl
+        )
+
+    with jax.enable_x64(True):
+        grads = call(params).grads
+        for name in params:
+            direction, step = rng.normal(size=shapes[name]), 1e-5
+            moved = [
+                call({**params, name: params[name] + sign * step * direction}).bound
+                for sign in (1, -1)
+            ]
+            slope = float((moved[0] - moved[1]).mean()) / (2 * step)
+            ours = float((grads[name] * direction).sum())
+            np.testing.assert_allclose(ours, slope, rtol=1e-6, atol=1e-8)
+            assert abs(ours) > 1e-4, "every parameter matters"
+
+
+def test_the_three_kl_forms_differ_on_relaxed_values():
+    def program(params, x):
+        def run(draw):
+            z = draw("z", gumbel.Categorical(params))
+            return -z.kl(gumbel.Categorical(jnp.zeros((2, 3))))
+
+        return run
+
+    params = normal(np.random.default_rng(0), 2, 2, 3)
+    estimate = gumbel.value_and_grad("gumbel_softmax", program)
+    density, mass, analytic = (
+        estimate(jax.random.key(0), params, None, kl=kl)
+        for kl in ("relaxed_density", "soft_mass", "analytic")
+    )
+    log_q = jax.nn.log_softmax(params)
+    closed = (jnp.exp(log_q) * (log_q + jnp.log(3.0))).sum((1, 2))
+    np.testing.assert_allclose(analytic.bound, -closed, rtol=1e-5)
+    for first, second in ((density, mass), (mass, analytic), (density, analytic)):
+        assert (jnp.abs(first.bound - second.bound) > 1e-3).all()
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_hard_values_are_exactly_hard_inside_programs(name):
+    def program(params, x):
+        def run(draw):
+            bits = draw("bits", gumbel.Bernoulli(params["bits"])).value
+            classes = draw("classes", gumbel.Categorical(params["classes"])).value
+            exact = ((bits == 0) | (bits == 1)).all(1)
+            exact &= ((classes == 0) | (classes == 1)).all((1, 2))
+            exact &= (classes.sum(2) == 1).all(1)
+            return jnp.where(exact, 0.0, -1.0) + 0.0 * (bits.sum(1))
+
+        return run
+
+    rng = np.random.default_rng(0)
+    params = {
+        "bits": 3 * normal(rng, 500, 9),
+        "classes": 3 * normal(rng, 500, 4, 7),
+    }
+    toy = Toy(program, params, (None,), ())
+    estimate = gumbel.value_and_grad(name, program)
+    # Under plain jit: the optimiser is what breaks other forms of straight-through.
+    bound = jax.jit(lambda key: estimate(key, toy.params, None, temperature=0.3).bound)(
+        jax.random.key(0)
+    )
+    np.testing.assert_array_equal(bound, 0.0)
+
+
+@pytest.mark.parametrize("name", HARD)
+def test_the_bound_of_a_hard_estimator_is_that_of_hard_samples(name):
+    toy = TOYS["2-elbo"]
+    hyper = {"slope": 5.0} if name == "slope_annealed_st" else {"temperature": 0.3}
+    estimate = gumbel.value_and_grad(name, toy.program, num_samples=2)
+    bounds = quick_jit(
+        jax.vmap(lambda key: estimate(key, toy.params, *toy.args, **hyper).bound)
+    )(jax.random.split(jax.random.key(0), 20_000))
+    assert worst_z(bounds, brute_force(toy, 2)[0]) < 5
+
+
+@families
+def test_st_gumbel_softmax_has_the_gradient_of_the_soft_sample(toy):
+    # For a linear cost the gradient does not depend on the value: the two agree.
+    hyper = {"temperature": 0.4}
+    soft, hard = (
+        one_estimate(name, toy, 2)(jax.random.key(0), None, hyper)
+        for name in ("gumbel_softmax", "st_gumbel_softmax")
+    )
+    single = [
+        one_estimate(name, toy)(jax.random.key(0), None, hyper).grads["logits"]
+        for name in ("gumbel_softmax", "st_gumbel_softmax")
+    ]
+    np.testing.assert_allclose(single[0], single[1], rtol=1e-4, atol=1e-6)
+    assert (jnp.abs(soft.bound - hard.bound) > 1e-3).all()
+
+
+@families
+def test_straight_through_is_exact_for_a_linear_cost(toy):
+    estimate = one_estimate("straight_through", toy)(jax.random.key(0), None, {})
+    exact = brute_force(toy)[1]["logits"]
+    np.testing.assert_allclose(estimate.grads["logits"], exact, rtol=1e-4, atol=1e-6)
+
+
+@families
+@pytest.mark.parametrize("slope", [1.0, 2.5])
+def test_slope_annealing_steepens_the_gradient_and_not_the_sample(toy, slope):
+    annealed = one_estimate("slope_annealed_st", toy)
+    result = annealed(jax.random.key(0), None, {"slope": slope})
+    plain = one_estimate("straight_through", toy)(jax.random.key(0), None, {})
+    np.testing.assert_array_equal(result.bound, plain.bound)
+
+    def mean_cost(logits):
+        squash = jax.nn.sigmoid if logits.ndim == 2 else jax.nn.softmax
+        return (toy.args[0] * squash(slope * logits)).sum() / 2
+
+    expected = jax.grad(mean_cost)(toy.params["logits"])
+    np.testing.assert_allclose(result.grads["logits"], expected, rtol=1e-4, atol=1e-6)
+    same = jnp.allclose(result.grads["logits"], plain.grads["logits"], rtol=1e-4)
+    assert bool(same) == (slope == 1.0)
+
+
+def test_gaussian_draws_are_reparameterised():
+    # The class is biased, what depends on Gaussian noise alone is not.
+    def program(params, x):
+        def run(draw):
+            z = draw("z", gumbel.Normal(x @ params["loc"], jnp.exp(x @ params["log"])))
+            unit = gumbel.Normal(jnp.zeros(2), jnp.ones(2))
+            return 2.0 * z.value.sum(1) - z.kl(unit)
+
+        return run
+
+    rng = np.random.default_rng(0)
+    params = {"loc": normal(rng, 3, 2), "log": 0.3 * normal(rng, 3, 2)}
+    x = normal(rng, 2, 3)
+    toy = Toy(program, params, (x,), ())
+
+    def expected_bound(params):
+        loc, log_scale = x @ params["loc"], x @ params["log"]
+        kl = 0.5 * (jnp.exp(2 * log_scale) + loc**2 - 1.0) - log_scale
+        return (2.0 * loc - kl).sum(1).mean()
+
+    exact = jax.grad(expected_bound)(params)
+    for name in ("gumbel_softmax", *HARD):
+        grads = many_grads(name, toy, repeats=10_000)(None, {})
+        assert worst_z(grads, exact) < 5
+    assert max_z("straight_through", MIXED) > 10
+
+
+@pytest.mark.parametrize(
+    ("name", "hyper", "message"),
+    [
+        ("slope_annealed_st", {"slope": 0.0}, "slope=0.0: must be a positive finite"),
+        ("straight_through", {"slope": 2.0}, "slope=2.0: unknown hyper-parameter"),
+        ("gumbel_softmax", {"kl": "exact"}, "kl='exact': must be one of"),
+    ],
+)
+def test_bad_arguments_are_named(name, hyper, message):
+    toy = LINEAR[0]
+    estimate = gumbel.value_and_grad(name, toy.program)
+    with pytest.raises(ValueError) as error:
+        estimate(jax.random.key(0), toy.params, *toy.args, **hyper)
+    assert message in str(error.value)
+
+
+def test_a_prior_of_another_family_is_named():
+    def program(params, x):
+        def run(draw):
+            z = draw("z", gumbel.Bernoulli(params["logits"]))
+            return z.log_prob(gumbel.Categorical(jnp.zeros((3, 2))))
+
+        return run
+
+    with pytest.raises(ValueError, match="prior is a Categorical: must be a Bernoulli"):
+        gumbel.value_and_grad("straight_through", program)(
+            jax.random.key(0), LINEAR[0].params, None
+        )

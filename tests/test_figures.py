@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+
+from experiments import figures
+
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    """The figures that would be saved, by file name."""
+    caught = {}
+    monkeypatch.setattr(
+        figures, "_save", lambda figure, path: caught.update({path.name: figure})
+    )
+    yield caught
+    for figure in caught.values():
+        figures.plt.close(figure)
+
+
+def lines(steps):
+    return [
+        {"step": step, "objective": -step, "temperature": 1.0} for step in range(steps)
+    ]
+
+
+def test_files_are_written_and_figures_closed(tmp_path):
+    figures.curves([*lines(3), {**lines(1)[0], "valid_nll": 2.0}], tmp_path / "c.png")
+    figures.image_grid(np.zeros((4, 784)), 2, tmp_path / "g.png", "title")
+    figures.latent_usage(np.full((5, 3, 2), 0.5), tmp_path / "l.png")
+    for name in ("c.png", "g.png", "l.png"):
+        assert (tmp_path / name).read_bytes().startswith(PNG)
+    assert figures.plt.get_fignums() == []
+
+
+def test_curves_show_the_metrics(tmp_path, saved):
+    metrics = lines(4)
+    metrics[1]["valid_nll"], metrics[3]["valid_nll"] = 7.0, 5.0
+    figures.curves(metrics, tmp_path / "curves.png")
+    top, bottom = saved["curves.png"].axes
+    objective, valid = (line.get_xydata().tolist() for line in top.lines)
+    assert objective == [[0, 0], [1, -1], [2, -2], [3, -3]]
+    assert valid == [[1, -7], [3, -5]]
+    assert bottom.lines[0].get_ydata().tolist() == [1.0] * 4
+
+
+def test_tiles_are_row_major_with_borders():
+    images = np.arange(1, 25).reshape(6, 4)  # six images of 1 × 4
+    picture = figures._tile(images, 2, (1, 4))
+    edge = [0] * 18
+
+    def row(*numbers):
+        return [x for n in numbers for x in [0, *range(4 * n - 3, 4 * n + 1), 0]]
+
+    expected = [edge, row(1, 2, 3), edge, edge, row(4, 5, 6), edge]
+    assert picture.tolist() == expected
+
+
+def test_latent_usage_numbers(tmp_path, saved):
+    determined = np.tile(np.eye(4)[[0, 1, 2, 3]], (2, 1))  # log 4 nats
+    collapsed = np.full((8, 4), 0.25)  # nothing, though every class is used
+    two = np.eye(4)[[0, 0, 0, 0, 3, 3, 3, 3]]  # log 2 nats
+    figures.latent_usage(np.stack([collapsed, two, determined], 1), tmp_path / "l.png")
+    left, right = saved["l.png"].axes[:2]
+    heights = [bar.get_height() for bar in right.patches]
+    np.testing.assert_allclose(heights, [np.log(4), np.log(2), 0], atol=1e-12)
+    assert f"{np.log(8):.1f} nats" in right.get_title()
+    shown = np.asarray(left.images[0].get_array())  # [K, N], most informative first
+    expected = np.stack([[0.25] * 4, [0.5, 0, 0, 0.5], [0.25] * 4], axis=1)
+    np.testing.assert_allclose(shown, expected, atol=1e-12)
+    assert right.lines[0].get_ydata()[0] == pytest.approx(np.log(4))

@@ -1,0 +1,67 @@
+"""The README: its code runs, its tables are the records', its names exist."""
+
+import re
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import gumbel
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "scripts"))
+import make_tables  # noqa: E402
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_code_block_runs():
+    rng = np.random.default_rng(0)
+    weights = jnp.asarray(rng.normal(size=(12, 6)), jnp.float32)
+    scope = {
+        "gumbel": gumbel,
+        "params": {"prior": jnp.zeros((2, 3)), "w": weights},
+        "x": jnp.ones((8, 12)),
+        "encode": lambda params, x: (x @ params["w"]).reshape(-1, 2, 3),
+        "decode": lambda params, z: z.reshape(-1, 6) @ params["w"].T,
+        "log_likelihood": gumbel.objectives.bernoulli_log_likelihood,
+    }
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(blocks) == 3
+    jax.config.update("jax_debug_key_reuse", False)  # examples share one key
+    try:
+        for block in blocks:
+            exec(block, scope)
+    finally:
+        jax.config.update("jax_debug_key_reuse", True)
+    assert set(np.unique(scope["hard"])) == {0.0, 1.0}
+    assert scope["bound"].shape == (8,)
+
+
+def test_tables_are_made_from_the_records():
+    assert make_tables.fill(README) == README
+    for name in make_tables.TABLES:
+        assert f"<!-- table: {name} -->" in README
+
+
+def test_a_stale_table_would_be_seen(tmp_path, monkeypatch):
+    monkeypatch.setattr(make_tables, "RESULTS", tmp_path)
+    assert make_tables.fill(README) != README
+
+
+def test_every_estimator_is_documented():
+    for name in gumbel.estimators.ESTIMATORS:
+        assert f"| `{name}` |" in README
+
+
+def test_every_path_in_the_layout_exists():
+    layout = re.search(r"## Layout\n\n```\n(.*?)```", README, re.DOTALL).group(1)
+    folder = ROOT
+    for line in layout.splitlines():
+        if not line.startswith(" "):
+            folder = ROOT / line.split()[0]
+            assert folder.is_dir()
+        for name in re.findall(r"[a-z_]+\.(?:py|sh)", line):
+            assert list(folder.rglob(name)), name
