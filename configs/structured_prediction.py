@@ -50,6 +50,10 @@ def _network(name: str) -> dict:
     }
 
 
+def _unset() -> config_dict.FieldReference:
+    return config_dict.placeholder(float)
+
+
 VARIANTS = {
     "categorical": {},
     "bernoulli": {
@@ -86,6 +90,14 @@ def get_config(variant: str = "categorical") -> ConfigDict:
     config.schedule.minimum = 0.01  # floor of the temperature
     config.schedule.rate = 0.0  # temperature · exp(−rate · step); 0: fixed
     config.schedule.every = 500  # steps between updates of the temperature
+    config.slope = ConfigDict()
+    config.slope.rate = 0.04  # slope_annealed_st: slope = 1 + rate · epoch …
+    config.slope.maximum = 5.0  # … up to this
+    # Unset: the estimator's own default.
+    config.options = ConfigDict()
+    config.options.baseline_decay = _unset()  # of the running mean of the signal
+    config.options.variance_decay = _unset()  # of its running variance; 1: not used
+    config.options.baseline_learning_rate = _unset()  # of NVIL's learned baselines
 
     config.model = ConfigDict()
     config.model.family = "categorical"  # latents: categorical or bernoulli
@@ -100,6 +112,7 @@ def get_config(variant: str = "categorical") -> ConfigDict:
     config.dataset.binarization = "static"  # static, dynamic or threshold
 
     config.eval_samples = 1000  # m of the final bounds L_m
+    config.train_samples = 0  # m of a final bound on the training set; 0: none
     config.report_samples = (100,)  # further m of the final bounds
     config.valid_samples = 10  # m of the validation bound during training
     config.eval_batch_size = 500  # images evaluated together

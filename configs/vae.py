@@ -7,6 +7,11 @@ python -m experiments.vae --config=configs/vae.py:mlp        # 784-512-256-(30×
 
 from ml_collections import ConfigDict, config_dict
 
+
+def _unset() -> config_dict.FieldReference:
+    return config_dict.placeholder(float)
+
+
 VARIANTS = {
     "categorical": {},
     "bernoulli": {
@@ -30,6 +35,7 @@ def get_config(variant: str = "categorical") -> ConfigDict:
     config.batch_size = 100  # images a step
     config.learning_rate = 1e-3  # of the optimiser, constant
     config.optimizer = "adam"  # adam or sgd (momentum 0.9)
+    config.weight_decay = 0.0  # L2 penalty's factor, on weights and not on biases
 
     config.estimator = "gumbel_softmax"  # a name in gumbel.estimators.ESTIMATORS
     config.num_samples = 1  # m of the training bound
@@ -40,6 +46,14 @@ def get_config(variant: str = "categorical") -> ConfigDict:
     config.schedule.minimum = 0.5  # floor of the temperature
     config.schedule.rate = 3e-5  # temperature · exp(−rate · step)
     config.schedule.every = 500  # steps between updates of the temperature
+    config.slope = ConfigDict()
+    config.slope.rate = 0.04  # slope_annealed_st: slope = 1 + rate · epoch …
+    config.slope.maximum = 5.0  # … up to this
+    # Unset: the estimator's own default.
+    config.options = ConfigDict()
+    config.options.baseline_decay = _unset()  # of the running mean of the signal
+    config.options.variance_decay = _unset()  # of its running variance; 1: not used
+    config.options.baseline_learning_rate = _unset()  # of NVIL's learned baselines
 
     config.model = ConfigDict()
     config.model.family = "categorical"  # latents: categorical or bernoulli
@@ -54,6 +68,8 @@ def get_config(variant: str = "categorical") -> ConfigDict:
     config.dataset.binarization = "static"  # static, dynamic or threshold
 
     config.eval_samples = 100  # m of the final bounds L_m
+    config.train_samples = 0  # m of a final bound on the training set; 0: none
+    config.report_samples = ()  # further m of the final bounds
     config.valid_samples = 1  # m of the validation bound during training
     config.eval_batch_size = 500  # images evaluated together
     config.log_every = 500  # steps in one compiled call, and between log lines

@@ -8,7 +8,7 @@ Shapes: B batch, D pixels (784), n images of a split.
 
 import dataclasses
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import jax
 import jax.numpy as jnp
@@ -31,15 +31,15 @@ class Pixels:
 
     Attributes:
       train: uint8 [n, D], 0/1, or grey where `batch` draws the pixels.
-      valid, test: uint8 [n, D], always 0/1: evaluation is on fixed pixels.
+      fixed: uint8 [n, D], always 0/1, for "train", "valid" and "test": what is
+        evaluated.
       mean: float32 [D], probability that a training pixel is 1.
       batch: (key, rows of train [B, D]) -> float32 [B, D] in {0, 1}, jit-able: the one
         array that encoder and likelihood both read.
     """
 
     train: np.ndarray
-    valid: np.ndarray
-    test: np.ndarray
+    fixed: Mapping[str, np.ndarray]
     mean: np.ndarray
     batch: Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -73,12 +73,12 @@ def binarized(dataset: Dataset, kind: str) -> Pixels:
             )
         return pixels
 
+    pixels = {split: fixed(split) for split in ("train", "valid", "test")}
     if kind == "dynamic":
         train, scale, batch = dataset.train.images, 255, dynamic_binarize
     else:
-        train, scale, batch = fixed("train"), 1, _as_float
-    mean = np.float32(train.mean(axis=0) / scale)
-    return Pixels(train, fixed("valid"), fixed("test"), mean, batch)
+        train, scale, batch = pixels["train"], 1, _as_float
+    return Pixels(train, pixels, np.float32(train.mean(axis=0) / scale), batch)
 
 
 def static_binarize(images: np.ndarray, name: str) -> np.ndarray:

@@ -30,6 +30,11 @@ def positive() -> Rule:
     return lambda value: 0 < value < float("inf"), "a positive finite number"
 
 
+def fraction() -> Rule:
+    """A number from 0 to 1."""
+    return lambda value: 0 <= value <= 1, "from 0 to 1"
+
+
 def one_of(choices) -> Rule:
     """One of some names."""
     return lambda value: value in tuple(choices), f"one of {', '.join(choices)}"
@@ -48,6 +53,17 @@ def common_rules() -> dict[str, Rule]:
         "log_every eval_every checkpoint_every schedule.every"
     )
     return {
+        "train_samples": at_least(0),
+        "report_samples": (
+            lambda samples: all(isinstance(m, int) and m > 0 for m in samples),
+            "a tuple of positive integers",
+        ),
+        "weight_decay": at_least(0),
+        "slope.rate": at_least(0),
+        "slope.maximum": at_least(1),
+        "options.baseline_decay": optional(fraction()),
+        "options.variance_decay": optional(fraction()),
+        "options.baseline_learning_rate": optional(positive()),
         "seed": (lambda seed: 0 <= seed < 2**32, "from 0 to 2**32 - 1"),
         **{field: at_least(1) for field in counts.split()},
         "learning_rate": positive(),
@@ -78,8 +94,19 @@ def check_config(config, rules: Mapping[str, Rule]) -> None:
                 f"config.{field}={flat[field]}: must be a multiple of "
                 f"config.log_every={flat['log_every']}"
             )
+    if flat["temperature"] < flat["schedule.minimum"]:
+        raise ConfigError(
+            f"config.temperature={flat['temperature']}: must be at least "
+            f"config.schedule.minimum={flat['schedule.minimum']}"
+        )
     try:
         estimator = gumbel.estimators.ESTIMATORS[flat["estimator"]]
+        for name, value in config.options.items():
+            if value is not None and name not in estimator.hyper:
+                raise ValueError(
+                    f"options.{name}={value}: must be unset for "
+                    f"config.estimator={flat['estimator']!r}, which has no such option"
+                )
         estimator.check_samples(flat["estimator"], flat["num_samples"])
     except ValueError as error:
         raise ConfigError(f"config.{error}") from error
@@ -101,8 +128,13 @@ def field_help(config_file: str) -> str:
     source = Path(config_file).read_text()
     pattern = re.compile(r"^    config\.([\w.]+) = (.+?)  # (.+)$", re.MULTILINE)
     rows = [
-        (name, "unset" if "placeholder" in default else default, meaning)
+        (
+            name,
+            "unset" if "placeholder" in default or "_unset" in default else default,
+            meaning,
+        )
         for name, default, meaning in pattern.findall(source)
+        if default != "ConfigDict()"  # a group, not a field
     ]
     return "\n".join(
         f"  --config.{name:<24} {meaning} [{default}]"

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import jax
+import jaxlib
 from absl import flags, logging
 from ml_collections import ConfigDict, config_flags
 
@@ -180,11 +182,21 @@ def launch(experiment: str, doc: str, make_task: Callable[[ConfigDict], Task]) -
     logging.set_verbosity(logging.WARNING)
     try:
         command = parse(argv, experiment, default_config)
+        _check_compiler()
         _run(command, make_task(command.config))
     except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
         _fail(error, argv, 2)
     except FloatingPointError as error:
         _fail(error, argv, 1)
+
+
+def _check_compiler() -> None:
+    """Refuses a jaxlib that silently computes wrong numbers."""
+    if jaxlib.__version__ == "0.10.2" and jax.default_backend() == "cpu":
+        raise ConfigError(
+            "jaxlib 0.10.2 sums wrongly on CPU (github.com/jax-ml/jax/issues/39103): "
+            "pip install -r requirements.txt"
+        )
 
 
 def _run(command: Command, task: Task) -> None:

@@ -39,7 +39,7 @@ class Task:
         init: key -> parameters.
         data: training arrays with one row an example, on the device.
         batch: (key, rows of data) -> the program's args for one step.
-        evaluation: the args for each of "valid" and "test", all examples.
+        evaluation: the args for each of "train", "valid" and "test", all examples.
         draw: (params, key, directory) -> None, draws the figures of the model.
         checksum: SHA-256 of the data set.
     """
@@ -80,11 +80,27 @@ def hyper_parameters(config) -> dict[str, Any]:
     """The traced fields of a config: changing them never recompiles."""
     hyper = {
         "learning_rate": config.learning_rate,
+        "weight_decay": config.weight_decay,
         "schedule": {"initial": config.temperature, **config.schedule.to_dict()},
+        "slope": config.slope.to_dict(),
+        "options": {"prior_temperature": config.prior_temperature, **config.options},
     }
-    if config.prior_temperature is not None:
-        hyper["prior_temperature"] = config.prior_temperature
+    # Not given: the estimator's own default.
+    given = {n: v for n, v in hyper["options"].items() if v is not None}
+    hyper["options"] = given
     return jax.tree.map(jnp.asarray, hyper)
+
+
+def estimator_hyper(estimator: str, hyper, step, steps_per_epoch: int) -> dict:
+    """What the estimator gets at a step: temperature, slope and its options."""
+    given = {
+        "temperature": gumbel.schedules.exponential(**hyper["schedule"])(step),
+        **hyper["options"],
+    }
+    if "slope" in gumbel.estimators.ESTIMATORS[estimator].hyper:
+        slope = gumbel.schedules.linear(1.0, **hyper["slope"], every=steps_per_epoch)
+        given["slope"] = slope(step)
+    return given
 
 
 def make_train_step(task: Task, config) -> Callable:
@@ -93,24 +109,28 @@ def make_train_step(task: Task, config) -> Callable:
     estimate = gumbel.value_and_grad(
         config.estimator, task.program, num_samples=config.num_samples
     )
+    steps_per_epoch = task.num_examples // config.batch_size
 
     def train_step(state: TrainState, index, hyper, data):
         batch_key, noise_key = jax.random.split(
             jax.random.fold_in(state.key, state.step)
         )
         args = task.batch(batch_key, jax.tree.map(lambda rows: rows[index], data))
-        temperature = gumbel.schedules.exponential(**hyper["schedule"])(state.step)
+        given = estimator_hyper(config.estimator, hyper, state.step, steps_per_epoch)
         bound, grads, estimator_state = estimate(
             noise_key,
             state.params,
             *args,
             state=state.estimator_state,
-            temperature=temperature,
-            prior_temperature=hyper.get("prior_temperature"),
             kl=config.objective,
+            **given,
         )
-        # Optimisers descend; the bound is to rise.
-        grads = jax.tree.map(jnp.negative, grads)
+        # Optimisers descend; the bound is to rise, and an L2 penalty to fall. It spares
+        # the biases: those of the pixels start at the logit of their means.
+        decay = hyper["weight_decay"]
+        grads = jax.tree.map(
+            lambda g, p: decay * p - g if p.ndim > 1 else -g, grads, state.params
+        )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         updates = jax.tree.map(lambda u: -hyper["learning_rate"] * u, updates)
         new_state = state.replace(
@@ -119,7 +139,8 @@ def make_train_step(task: Task, config) -> Callable:
             opt_state=opt_state,
             estimator_state=estimator_state,
         )
-        return new_state, {"objective": bound.mean(), "temperature": temperature}
+        shown = {k: v for k, v in given.items() if k in ("temperature", "slope")}
+        return new_state, {"objective": bound.mean(), **shown}
 
     return train_step
 

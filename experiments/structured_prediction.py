@@ -43,13 +43,8 @@ DIGITS, COMPLETIONS, MEAN_SAMPLES = 10, 8, 1000
 def rules() -> dict[str, Rule]:
     """What is allowed in the fields of configs/structured_prediction.py."""
     return latent_rules() | {
-        "weight_decay": at_least(0),
         "model.num_layers": at_least(1),
         "model.code": one_of(CODES),
-        "report_samples": (
-            lambda samples: all(isinstance(m, int) and m > 0 for m in samples),
-            "a tuple of positive integers",
-        ),
     }
 
 
@@ -135,12 +130,6 @@ def make_task(config) -> Task:
         )
     dataset = data.load(config.dataset.name, config.dataset.data_dir)
     pixels = binarization.binarized(dataset, config.dataset.binarization)
-    # Evaluation is on fixed pixels, but `pixels.train` is grey if drawn at every step.
-    fixed = (
-        binarization.binarized(dataset, "static")
-        if config.dataset.binarization == "dynamic"
-        else pixels
-    )
     family = FAMILIES[config.model.family]
     _, lower_mean = halves(pixels.mean[None])
     model = make_model(config.model, lower_mean[0])
@@ -157,10 +146,9 @@ def make_task(config) -> Task:
         batch=lambda key, rows: halves(pixels.batch(key, rows["images"])),
         # uint8, a quarter of the memory: they become floats where they meet a weight.
         evaluation={
-            split: halves(jnp.asarray(getattr(fixed, split)))
-            for split in ("train", "valid", "test")
+            split: halves(jnp.asarray(images)) for split, images in pixels.fixed.items()
         },
-        draw=make_draw(model, family, np.float32(pixels.valid[:DIGITS])),
+        draw=make_draw(model, family, np.float32(pixels.fixed["valid"][:DIGITS])),
         checksum=dataset.checksum,
     )
 

@@ -148,12 +148,20 @@ class _Run:
             "seconds": self.log.seconds,
             "best_step": int(state.best_step),
         }
-        samples = self.config.eval_samples
-        for split in ("valid", "test"):
+        config, params = self.config, state.best_params
+        samples = dict.fromkeys(("valid", "test"), config.eval_samples)
+        samples["train"] = config.train_samples
+        for split, m in samples.items():
+            if m == 0:
+                continue
             bounds, bounds_1 = (
-                self.evaluator(state.best_params, split, m, stop) for m in (samples, 1)
+                self.evaluator(params, split, count, stop) for count in (m, 1)
             )
-            result[split] = bound_summary(bounds, bounds_1, samples)
+            result[split] = bound_summary(bounds, bounds_1, m)
+            for count in config.report_samples:
+                if count < m:
+                    bounds = self.evaluator(params, split, count, stop)
+                    result[split][f"nll_{count}"] = float(-bounds.mean())
         directory = self.workdir / "figures"
         directory.mkdir(exist_ok=True)
         figures.curves(self.log.lines, directory / "curves.png")

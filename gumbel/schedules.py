@@ -56,3 +56,33 @@ def exponential(initial, minimum, rate, every) -> Callable:
         return jnp.maximum(minimum, initial * jnp.exp(-rate * updated))
 
     return schedule
+
+
+def linear(initial, maximum, rate, every) -> Callable:
+    """A ramp with a ceiling: s(t) = min(maximum, initial + rate · ⌊t / every⌋).
+
+    The slope of slope-annealed straight-through: Chung, Ahn & Bengio (2017) raise it
+    from 1 by 0.04 an epoch, up to 5.
+
+    Args:
+        initial: the value at step 0, > 0.
+        maximum: the ceiling, > 0.
+        rate: the increase per interval, ≥ 0.
+        every: steps between updates, ≥ 1.
+
+    Returns:
+        step -> value.
+
+    Raises:
+        ValueError: if a concrete argument is out of range.
+    """
+    check_positive("initial", initial)
+    check_positive("maximum", maximum)
+    check_non_negative("rate", rate)
+    check_positive("every", every)
+
+    def schedule(step):
+        intervals = jnp.asarray(step // every, jnp.float32)
+        return jnp.minimum(maximum, initial + rate * intervals)
+
+    return schedule

@@ -56,8 +56,8 @@ def test_pinned_static_mnist(mnist, monkeypatch):
     assert pixels.train.max() == 1
     np.testing.assert_allclose(pixels.mean, pixels.train.mean(0), atol=1e-6)
     dynamic = binarized(mnist, "dynamic")
-    np.testing.assert_array_equal(dynamic.valid, pixels.valid)
-    np.testing.assert_array_equal(dynamic.test, pixels.test)
+    np.testing.assert_array_equal(dynamic.fixed["valid"], pixels.fixed["valid"])
+    np.testing.assert_array_equal(dynamic.fixed["test"], pixels.fixed["test"])
     assert dynamic.train is mnist.train.images
     assert np.abs(dynamic.mean - pixels.mean).max() < 5 * 0.5 / np.sqrt(50_000)
     monkeypatch.setitem(binarization.STATIC_MNIST_SHA256, "test", "0" * 64)
@@ -71,7 +71,7 @@ def test_threshold(mnist):
     small = types.SimpleNamespace(images=mnist.test.images[:100])
     dataset = types.SimpleNamespace(name="x", train=small, valid=small, test=small)
     pixels = binarized(dataset, "threshold")
-    for images in (pixels.train, pixels.valid, pixels.test):
+    for images in pixels.fixed.values():
         np.testing.assert_array_equal(images, small.images >= 128)
     batch = jax.jit(pixels.batch)(jax.random.key(0), pixels.train)
     assert batch.dtype == jnp.float32

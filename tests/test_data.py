@@ -152,7 +152,7 @@ def test_tfds_without_labels_zero_one_and_validation(tmp_path):
     # Binary pixels stay what they are, however they are binarised.
     expected = images[2].reshape(1, -1)
     for kind in BINARIZATIONS:
-        np.testing.assert_array_equal(binarized(dataset, kind).valid, expected)
+        np.testing.assert_array_equal(binarized(dataset, kind).fixed["valid"], expected)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA"])

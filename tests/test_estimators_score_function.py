@@ -1,18 +1,15 @@
 """Score function, NVIL and VIMCO against enumeration; their baselines by hand."""
 
-import dataclasses
-
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from enumeration import (
     MIXED,
     TOYS,
     Toy,
     brute_force,
-    many_grads,
+    many_estimates,
     max_z,
     one_estimate,
     quick_jit,
@@ -56,58 +53,52 @@ def far_nvil_state(toy):
 
 @pytest.mark.parametrize("toy", TELLING)
 def test_score_function_is_unbiased_with_any_baseline(toy):
-    exact = brute_force(TOYS[toy])[1]
-    grads = many_grads("score_function", TOYS[toy])
-    without, with_baseline = (grads(moments(mean), {}) for mean in (0.0, 2.0))
+    estimates = many_estimates("score_function", TOYS[toy])
+    without, with_baseline = (estimates(moments(mean), {}) for mean in (0.0, 2.0))
     assert ESTIMATORS["score_function"].unbiased
-    assert worst_z(without, exact) < 5
-    assert worst_z(with_baseline, exact) < 5
+    assert worst_z(without, brute_force(TOYS[toy])) < 5
+    assert worst_z(with_baseline, brute_force(TOYS[toy])) < 5
     largest = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), without, with_baseline)
     assert max(map(float, jax.tree.leaves(largest))) > 0.1, "the baseline is used"
 
 
-@pytest.mark.parametrize("toy", TELLING)
+@pytest.mark.parametrize("toy", ["3-cost", "2-3-cost"])
 def test_nvil_is_unbiased_with_baselines_far_from_fresh(toy):
+    estimates = many_estimates("nvil", TOYS[toy])(far_nvil_state(TOYS[toy]), {})
     assert ESTIMATORS["nvil"].unbiased
-    assert max_z("nvil", TOYS[toy], state=far_nvil_state(TOYS[toy])) < 5
+    assert worst_z(estimates, brute_force(TOYS[toy])) < 5
 
 
 @pytest.mark.parametrize(
     ("name", "toy", "num_samples"),
     [
         ("score_function", "2-3-cost", 2),
-        ("score_function", "2-elbo", 3),
         ("nvil", "3-2-elbo", 2),
-        ("vimco", "2-elbo", 2),
-        ("vimco", "3-cost", 3),
         ("vimco", "2-3-cost", 2),
         ("vimco", "3-2-elbo", 2),
-        ("vimco", "2-elbo", 3),
+        ("vimco", "3-cost", 3),
     ],
 )
 def test_unbiased_for_the_multi_sample_bound(name, toy, num_samples):
     toy = TOYS[toy]
     state = far_nvil_state(toy) if name == "nvil" else None
+    estimates = many_estimates(name, toy, num_samples)(state, {})
     assert ESTIMATORS[name].unbiased
-    grads = many_grads(name, toy, num_samples)(state, {})
-    assert worst_z(grads, brute_force(toy, num_samples)[1]) < 5
-    assert worst_z(grads, brute_force(toy, 1)[1]) > 10, "another bound's gradient"
+    assert worst_z(estimates, brute_force(toy, num_samples)) < 5
+    assert worst_z(estimates[1], brute_force(toy, 1)[1]) > 10, "another bound's"
 
 
-@pytest.mark.parametrize(("name", "num_samples"), [("nvil", 1), ("vimco", 2)])
-def test_gaussian_draws_before_and_after_a_class(name, num_samples):
-    state = far_nvil_state(MIXED) if name == "nvil" else None
-    assert max_z(name, MIXED, num_samples, state=state) < 5
+def test_vimco_lowers_the_variance_of_the_multi_sample_score_function():
+    toy, variances = TOYS["2-elbo"], []
+    for name in ("score_function", "vimco"):
+        estimates = many_estimates(name, toy, 3)(None, {})
+        assert worst_z(estimates, brute_force(toy, 3)) < 5
+        variances.append(total_variance(estimates[1]))
+    assert_falls(*variances)
 
 
-def test_the_bound_is_that_of_hard_samples():
-    toy = TOYS["3-2-elbo"]
-    estimate = gumbel.value_and_grad("score_function", toy.program, num_samples=2)
-    keys = jax.random.split(jax.random.key(0), 20_000)
-    bounds = jax.jit(jax.vmap(lambda key: estimate(key, toy.params, *toy.args).bound))(
-        keys
-    )
-    assert worst_z(bounds, brute_force(toy, 2)[0]) < 5
+def test_nvil_with_gaussian_draws_before_and_after_a_class():
+    assert max_z("nvil", MIXED, state=far_nvil_state(MIXED)) < 5
 
 
 def test_moments_are_used_before_they_are_updated():
@@ -157,9 +148,11 @@ def test_the_learned_baseline_learns_a_function_of_its_features():
     target = 3.0 * jnp.sin(2.0 * features[:, 0])
     baseline = init_baseline(jax.random.key(0), 1)
     np.testing.assert_array_equal(baseline(features), 0.0)
-    fitted, _ = jax.lax.scan(
-        lambda b, _: (b.fit(features, target, 0.01), None), baseline, length=500
-    )
+    fitted = quick_jit(
+        lambda b: jax.lax.fori_loop(
+            0, 500, lambda _, b: b.fit(features, target, 0.01), b
+        )
+    )(baseline)
     assert jnp.mean((fitted(features) - target) ** 2) < 0.05 * jnp.mean(target**2)
 
 
@@ -205,11 +198,10 @@ def test_vimco_is_finite_where_one_weight_dominates():
 
 
 @pytest.mark.parametrize("name", ["score_function", "nvil", "darn", "muprop"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_the_state_keeps_its_structure(name, dtype):
+def test_the_state_keeps_its_structure(name):
     # As the carry of a scan and of a checkpoint, whatever the program computes in.
     toy = TOYS["2-3-elbo"]
-    params, args = jax.tree.map(lambda a: a.astype(dtype), (toy.params, toy.args))
+    params, args = jax.tree.map(lambda a: a.astype("bfloat16"), (toy.params, toy.args))
     estimate = gumbel.value_and_grad(name, toy.program)
     hyper = {"baseline_decay": 0.9, "variance_decay": 0.9}
 
@@ -222,7 +214,7 @@ def test_the_state_keeps_its_structure(name, dtype):
         return state, jax.lax.scan(step, state, jax.random.split(key, 3))
 
     state, (carried, bounds) = jax.eval_shape(steps, jax.random.key(0))
-    assert bounds.dtype == dtype
+    assert bounds.dtype == "bfloat16"
     assert jax.tree.structure(carried) == jax.tree.structure(state)
     for old, new in zip(*map(jax.tree.leaves, (state, carried)), strict=True):
         assert (old.shape, old.dtype) == (new.shape, new.dtype)
@@ -253,35 +245,42 @@ def offset_toy():
     return Toy(offset_program, params, (x,), draws)
 
 
-def trained_state(name, toy, **hyper):
+def trained_nvil_state(toy, learning_rate):
     """The state after 400 calls at fixed parameters."""
-    estimate = gumbel.value_and_grad(name, toy.program)
+    estimate = gumbel.value_and_grad("nvil", toy.program)
 
     def step(state, key):
-        return estimate(key, toy.params, *toy.args, state=state, **hyper).state, None
+        return estimate(
+            key,
+            toy.params,
+            *toy.args,
+            state=state,
+            baseline_learning_rate=learning_rate,
+        ).state, None
 
-    start = init_state(name, jax.random.key(1), toy)
-    keys = jax.random.split(jax.random.key(2), 400)
-    return quick_jit(lambda s: jax.lax.scan(step, s, keys)[0])(start)
+    def train(key):
+        init_key, key = jax.random.split(key)
+        state = init_state("nvil", init_key, toy)
+        return jax.lax.scan(step, state, jax.random.split(key, 400))[0]
+
+    return quick_jit(train)(jax.random.key(1))
 
 
 def test_each_control_variate_lowers_the_variance(offset_toy):
-    exact = brute_force(offset_toy)[1]
-    score = many_grads("score_function", offset_toy)
-    mean = trained_state("score_function", offset_toy, baseline_decay=0.9)
-    nvil = trained_state("nvil", offset_toy, baseline_learning_rate=0.01)
-    samples = {
-        "none": score(moments(0.0), {}),
-        "running mean": score(mean, {}),
-        "learned": many_grads("nvil", offset_toy)(nvil, {}),
-        "muprop": many_grads("muprop", offset_toy)(None, {}),
-    }
-    variances = {name: total_variance(grads) for name, grads in samples.items()}
-    for grads in samples.values():
-        assert worst_z(grads, exact) < 5
-    for worse, better in zip(variances, list(variances)[1:], strict=False):
-        (high, high_error), (low, low_error) = variances[worse], variances[better]
-        assert high - low > 5 * np.hypot(high_error, low_error), (worse, better)
+    bound, grads = brute_force(offset_toy)
+    score = many_estimates("score_function", offset_toy)
+    nvil = many_estimates("nvil", offset_toy)
+    estimates = [
+        score(moments(0.0), {}),
+        score(moments(bound.mean()), {}),
+        nvil(trained_nvil_state(offset_toy, 0.01), {}),
+        many_estimates("muprop", offset_toy)(None, {}),
+    ]
+    for estimate in estimates:
+        assert worst_z(estimate, (bound, grads)) < 5
+    variances = [total_variance(grads) for _, grads in estimates]
+    for worse, better in zip(variances, variances[1:], strict=False):
+        assert_falls(worse, better)
 
 
 def total_variance(grads, groups=20):
@@ -294,30 +293,9 @@ def total_variance(grads, groups=20):
     return per_group.mean(), per_group.std() / np.sqrt(groups)
 
 
-def test_vimco_lowers_the_variance_of_the_multi_sample_score_function():
-    toy = TOYS["2-elbo"]
-    score = total_variance(many_grads("score_function", toy, 3)(None, {}))
-    vimco = total_variance(many_grads("vimco", toy, 3)(None, {}))
-    assert score[0] - vimco[0] > 5 * np.hypot(score[1], vimco[1])
-
-
-def test_training_with_a_carried_state_climbs_the_exact_bound():
-    toy = TOYS["3-2-elbo"]
-    estimate, optimizer = gumbel.value_and_grad("nvil", toy.program), optax.adam(0.03)
-
-    def step(carry, key):
-        params, opt_state, state = carry
-        result = estimate(key, params, *toy.args, state=state, variance_decay=0.8)
-        grads = jax.tree.map(jnp.negative, result.grads)
-        updates, opt_state = optimizer.update(grads, opt_state)
-        return (optax.apply_updates(params, updates), opt_state, result.state), None
-
-    state = far_nvil_state(toy)
-    carry = toy.params, optimizer.init(toy.params), state
-    keys = jax.random.split(jax.random.key(0), 300)
-    (params, _, _), _ = quick_jit(lambda c: jax.lax.scan(step, c, keys))(carry)
-    after, _ = brute_force(dataclasses.replace(toy, params=params))
-    assert after.mean() > brute_force(toy)[0].mean() + 1.0
+def assert_falls(high, low):
+    """Asserts that one variance is above another by 5 standard errors."""
+    assert high[0] - low[0] > 5 * np.hypot(high[1], low[1])
 
 
 @pytest.mark.parametrize(
