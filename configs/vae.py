@@ -18,6 +18,7 @@ VARIANTS = {
         "model.family": "bernoulli",
         "model.num_variables": 200,
         "model.num_classes": 2,
+        "objective": "analytic",
     },
     "mlp": {"model.num_variables": 30, "model.hidden": (512, 256)},
 }
@@ -39,12 +40,12 @@ def get_config(variant: str = "categorical") -> ConfigDict:
 
     config.estimator = "gumbel_softmax"  # a name in gumbel.estimators.ESTIMATORS
     config.num_samples = 1  # m of the training bound
-    config.objective = "analytic"  # relaxed_density (20), soft_mass (21), analytic (22)
+    config.objective = "soft_mass"  # KL: relaxed_density, soft_mass or analytic
     config.temperature = 1.0  # at step 0
     config.prior_temperature = config_dict.placeholder(float)  # of (20); none: the same
     config.schedule = ConfigDict()
-    config.schedule.minimum = 0.5  # floor of the temperature
-    config.schedule.rate = 3e-5  # temperature · exp(−rate · step)
+    config.schedule.minimum = 0.3  # floor of the temperature
+    config.schedule.rate = 1e-4  # temperature · exp(−rate · step)
     config.schedule.every = 500  # steps between updates of the temperature
     config.slope = ConfigDict()
     config.slope.rate = 0.04  # slope_annealed_st: slope = 1 + rate · epoch …
@@ -59,6 +60,7 @@ def get_config(variant: str = "categorical") -> ConfigDict:
     config.model.family = "categorical"  # latents: categorical or bernoulli
     config.model.num_variables = 20  # latent variables, N
     config.model.num_classes = 10  # classes of a variable, K (2 for bernoulli)
+    config.model.code = "plain"  # of the latents for the decoder: plain or corners, ±1
     config.model.hidden = ()  # encoder widths; the decoder mirrors them; (): linear
     config.model.prior = "learned"  # learned or uniform
 

@@ -143,8 +143,8 @@ def field_help(config_file: str) -> str:
 
 
 def variants(config_file: str) -> tuple[str, ...]:
-    """The variants that a config file offers."""
+    """The variants that a config file offers, the default one first."""
     spec = importlib.util.spec_from_file_location("config_for_help", config_file)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return tuple(module.VARIANTS)
+    return tuple(getattr(module, "VARIANTS", ()))

@@ -11,6 +11,7 @@ import gumbel
 from experiments import binarization
 from experiments.configuration import ConfigError, Rule, at_least, common_rules, one_of
 from experiments.step import OPTIMIZERS
+from gumbel.coding import CODES, is_power_of_two
 
 
 class Family(NamedTuple):
@@ -45,20 +46,26 @@ def latent_rules() -> dict[str, Rule]:
         "model.family": one_of(FAMILIES),
         "model.num_variables": at_least(1),
         "model.num_classes": at_least(2),
+        "model.code": one_of(CODES),
         "dataset.binarization": one_of(binarization.BINARIZATIONS),
     }
 
 
-def check_classes(model) -> None:
-    """Checks that config.model gives Bernoulli latents two classes.
+def check_latents(model) -> None:
+    """Checks that the classes of config.model suit its family and its code.
 
     Raises:
-        ConfigError: if it does not.
+        ConfigError: if they do not.
     """
     if model.family == "bernoulli" and model.num_classes != 2:
         raise ConfigError(
             f"config.model.num_classes={model.num_classes}: "
             "must be 2 for model.family='bernoulli'"
+        )
+    if model.code == "corners" and not is_power_of_two(model.num_classes):
+        raise ConfigError(
+            f"config.model.num_classes={model.num_classes}: "
+            "must be a power of two for model.code='corners'"
         )
 
 

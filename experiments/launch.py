@@ -134,7 +134,7 @@ def parse(argv: list[str], experiment: str, default_config: str) -> Command:
     except Exception as error:  # A config file is code: it may raise anything.
         raise ConfigError(_last_line(error)) from error
     path, _, variant = config_flags.get_config_filename(values["config"]).partition(":")
-    variant = variant or Path(path).stem
+    variant = variant or (*configuration.variants(path), Path(path).stem)[0]
     if values.workdir:
         workdir = Path(values.workdir).resolve()
     else:

@@ -17,22 +17,20 @@ import numpy as np
 
 from experiments import binarization, data, figures
 from experiments.configuration import (
-    ConfigError,
     Rule,
     at_least,
     check_config,
-    one_of,
 )
 from experiments.latents import (
     FAMILIES,
     Family,
-    check_classes,
+    check_latents,
     latent_rules,
     visible_bias_init,
 )
 from experiments.launch import launch
 from experiments.step import Task
-from gumbel.coding import CODES, is_power_of_two
+from gumbel.coding import CODES
 from gumbel.nets import StochasticNet
 from gumbel.objectives import bernoulli_log_likelihood
 
@@ -44,7 +42,6 @@ def rules() -> dict[str, Rule]:
     """What is allowed in the fields of configs/structured_prediction.py."""
     return latent_rules() | {
         "model.num_layers": at_least(1),
-        "model.code": one_of(CODES),
     }
 
 
@@ -122,12 +119,7 @@ def make_task(config) -> Task:
         DataError: if the data set cannot be read.
     """
     check_config(config, rules())
-    check_classes(config.model)
-    if config.model.code == "corners" and not is_power_of_two(config.model.num_classes):
-        raise ConfigError(
-            f"config.model.num_classes={config.model.num_classes}: "
-            "must be a power of two for model.code='corners'"
-        )
+    check_latents(config.model)
     dataset = data.load(config.dataset.name, config.dataset.data_dir)
     pixels = binarization.binarized(dataset, config.dataset.binarization)
     family = FAMILIES[config.model.family]

@@ -19,12 +19,13 @@ from experiments.configuration import Rule, check_config, one_of
 from experiments.latents import (
     FAMILIES,
     Family,
-    check_classes,
+    check_latents,
     latent_rules,
     visible_bias_init,
 )
 from experiments.launch import launch
 from experiments.step import Task
+from gumbel.coding import CODES
 from gumbel.nets import DiscreteVae
 from gumbel.objectives import bernoulli_log_likelihood
 
@@ -54,6 +55,7 @@ def make_model(config, pixel_mean: np.ndarray) -> DiscreteVae:
         hidden=tuple(config.hidden),
         num_pixels=len(pixel_mean),
         visible_bias_init=visible_bias_init(pixel_mean),
+        code=CODES[config.code],
     )
 
 
@@ -120,7 +122,7 @@ def make_task(config) -> Task:
         DataError: if the data set cannot be read.
     """
     check_config(config, rules())
-    check_classes(config.model)
+    check_latents(config.model)
     dataset = data.load(config.dataset.name, config.dataset.data_dir)
     pixels = binarization.binarized(dataset, config.dataset.binarization)
     family, prior = FAMILIES[config.model.family], PRIORS[config.model.prior]

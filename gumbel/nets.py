@@ -7,6 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from gumbel.coding import plain_code
+
 Initializer = Callable
 
 
@@ -47,18 +49,17 @@ class DiscreteVae(nn.Module):
         hidden: encoder widths from the pixels to the latents; the decoder mirrors them.
         num_pixels: D.
         visible_bias_init: initialiser of the decoder's output bias.
+        code: value of the latents, [B, N] or [B, N, K] -> the decoder's input, [B, U].
     """
 
     latent_shape: tuple[int, ...]
     hidden: Sequence[int]
     num_pixels: int
     visible_bias_init: Initializer
+    code: Callable[[jax.Array], jax.Array] = plain_code
 
     def setup(self):
-        latent_size = 1
-        for size in self.latent_shape:
-            latent_size *= size
-        self.encoder = Mlp(self.hidden, latent_size)
+        self.encoder = Mlp(self.hidden, math.prod(self.latent_shape))
         self.decoder = Mlp(
             tuple(reversed(self.hidden)), self.num_pixels, self.visible_bias_init
         )
@@ -70,7 +71,7 @@ class DiscreteVae(nn.Module):
 
     def decode(self, z):
         """Pixel logits, [B, N] or [B, N, K] -> [B, D]."""
-        return self.decoder(z.reshape(z.shape[0], -1))
+        return self.decoder(self.code(z))
 
     def prior_logits(self):
         """Learned prior logits, [N] or [N, K], uniform at the start."""

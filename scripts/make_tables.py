@@ -18,6 +18,7 @@ from absl import app, flags
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+import gumbel  # noqa: E402
 from experiments import report  # noqa: E402
 from experiments.workdir import write_json  # noqa: E402
 
@@ -43,34 +44,117 @@ def read_records(folder: str) -> dict[str, dict]:
     return {path.stem: json.loads(path.read_text()) for path in paths}
 
 
-def vae_table() -> str:
-    """Single runs of the discrete VAE."""
-    header = (
-        "run|estimator|objective|steps|test L_1000|test L_1|published|"
-        "training|CPU run on"
+# Table 1 of Jang, Gu & Poole (2017): nats, by experiment, family and estimator.
+PUBLISHED = {
+    ("vae", "bernoulli"): {
+        "score_function": 112.2,
+        "darn": 110.9,
+        "muprop": 109.7,
+        "straight_through": 116.0,
+        "slope_annealed_st": 111.5,
+        "gumbel_softmax": 105.0,
+        "st_gumbel_softmax": 111.5,
+    },
+    ("vae", "categorical"): {
+        "score_function": 110.6,
+        "darn": 128.8,
+        "muprop": 107.0,
+        "straight_through": 110.9,
+        "slope_annealed_st": 107.8,
+        "gumbel_softmax": 101.5,
+        "st_gumbel_softmax": 107.8,
+    },
+    ("structured_prediction", "bernoulli"): {
+        "score_function": 72.0,
+        "darn": 59.7,
+        "muprop": 58.9,
+        "straight_through": 58.9,
+        "slope_annealed_st": 58.7,
+        "gumbel_softmax": 58.5,
+        "st_gumbel_softmax": 59.3,
+    },
+    ("structured_prediction", "categorical"): {
+        "score_function": 73.1,
+        "darn": 67.9,
+        "muprop": 63.0,
+        "straight_through": 61.8,
+        "slope_annealed_st": 61.1,
+        "gumbel_softmax": 59.0,
+        "st_gumbel_softmax": 59.7,
+    },
+}
+
+HEADER = (
+    "record|estimator|objective|steps|learning rate|test nll (m)|test L_1|published|"
+    "seed|trained in|jax, device"
+).split("|")
+
+
+def published(experiment: str, config: dict) -> str:
+    """The published number of the same network and estimator, or a dash."""
+    model = config["model"]
+    # Only the linear networks, coded plainly, are Jang et al.'s.
+    if model.get("hidden") or model.get("code", "plain") != "plain":
+        return "–"
+    numbers = PUBLISHED[experiment, model["family"]]
+    return (
+        f"{numbers[config['estimator']]:.1f}" if config["estimator"] in numbers else "–"
     )
+
+
+def runs_table(experiment: str) -> str:
+    """A row a record of one experiment, the best validation bound first."""
+    records = read_records(experiment)
+    order = sorted(records, key=lambda name: records[name]["result"]["valid"]["nll"])
     rows = []
-    for name, record in read_records("vae").items():
-        config, test = record["config"], record["result"]["test"]
-        published = {"categorical": "101.5", "bernoulli": "105.0"}
-        linear = not config["model"]["hidden"]
+    for name in order:
+        config, result = records[name]["config"], records[name]["result"]
+        test, versions = result["test"], records[name]["versions"]
+        bound = f"{test['nll']:.2f} ± {test['nll_stderr']:.2f}"
         rows.append(
             [
-                name,
-                config["estimator"],
+                f"[{name}](results/{experiment}/{name}.json)",
+                f"`{config['estimator']}`",
                 config["objective"],
                 f"{config['num_steps']:,}",
-                f"{test['nll']:.2f} ± {test['nll_stderr']:.2f}",
+                f"{config['optimizer']} {config['learning_rate']:g}",
+                f"{bound} ({test['eval_samples']})",
                 f"{test['nll_1']:.2f}",
-                published[config["model"]["family"]] if linear else "–",
-                f"{record['result']['seconds']:.0f} s",
-                f"jax {record['versions']['jax']}, seed {config['seed']}",
+                published(experiment, config),
+                str(config["seed"]),
+                f"{result['seconds']:.0f} s",
+                f"{versions['jax']}, {versions['device_kind']}",
             ]
         )
+    return report.markdown(HEADER, rows)
+
+
+def estimators_table() -> str:
+    """Every estimator, as its entry documents it."""
+    rows = []
+    for name, entry in gumbel.estimators.ESTIMATORS.items():
+        least, most = entry.samples
+        rows.append(
+            [
+                f"`{name}`",
+                "yes" if entry.unbiased else "no",
+                f"{least}" if most == least else f"≥ {least}",
+                entry.cost,
+                ", ".join(f"`{h}={v}`" for h, v in entry.hyper.items()) or "–",
+                entry.reference,
+            ]
+        )
+    header = (
+        "name|unbiased|m|evaluations of the program|own hyper-parameters|what it is"
+    )
     return report.markdown(header.split("|"), rows)
 
 
-TABLES: dict[str, Callable[[], str]] = {"vae": vae_table}
+TABLES: dict[str, Callable[[], str]] = {
+    "estimators": estimators_table,
+    "vae": lambda: runs_table("vae"),
+    "structured_prediction": lambda: runs_table("structured_prediction"),
+}
 
 
 def fill(text: str) -> str:

@@ -20,8 +20,15 @@ import gumbel
 
 BATCH, VARIABLES, CLASSES = 2, 2, 3
 # Most of the tests' time is compilation: code that runs once need not be optimised.
+# And jaxlib 0.10.2's new fusions on CPU get some chained sums of more than 2¹⁵ numbers
+# wrong (github.com/jax-ml/jax/issues/39103); thousands of repeats are that many.
 quick_jit = functools.partial(
-    jax.jit, compiler_options={"xla_backend_optimization_level": 0}
+    jax.jit,
+    compiler_options={
+        "xla_backend_optimization_level": 0,
+        "xla_cpu_use_fusion_emitters": False,
+        "xla_cpu_experimental_ynn_fusion_type": "",
+    },
 )
 # (name, N, GAUSSIAN) is a Normal draw, integrated by quadrature.
 GAUSSIAN = 0
@@ -207,10 +214,7 @@ def many_estimates(estimator, toy: Toy, num_samples=1, repeats=20_000) -> Callab
         def one(key):
             return estimate(key, toy.params, *toy.args, state=state, **hyper)[:2]
 
-        # In parts: jaxlib 0.10.2 computes some chained sums over more than 2¹⁵ numbers
-        # wrongly on CPU (github.com/jax-ml/jax/issues/39103).
-        keys = jax.random.split(jax.random.key(0), repeats)
-        return jax.lax.map(one, keys, batch_size=1000)
+        return jax.vmap(one)(jax.random.split(jax.random.key(0), repeats))
 
     return quick_jit(estimates)
 

@@ -56,3 +56,11 @@ def test_bad_arguments_are_named(arguments, message):
         gumbel.schedules.exponential(*arguments)
     with pytest.raises(ValueError, match="value=0: must be"):
         gumbel.schedules.constant(0)
+
+
+def test_linear_by_hand():
+    schedule = gumbel.schedules.linear(1.0, 5.0, 0.04, 500)
+    for step, expected in [(0, 1.0), (499, 1.0), (500, 1.04), (5000, 1.4), (10**6, 5)]:
+        np.testing.assert_allclose(schedule(step), expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="maximum=0: must be a positive"):
+        gumbel.schedules.linear(1.0, 0, 0.04, 500)

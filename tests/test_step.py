@@ -16,7 +16,16 @@ from experiments.configuration import ConfigError
 HAND_OPTIMIZERS = {
     "adam": optax.adam,
     "sgd": lambda learning_rate: optax.sgd(learning_rate, momentum=0.9),
+    # An L2 penalty on the weights, not on what has one axis.
+    "adam with weight decay": lambda learning_rate: optax.chain(
+        optax.add_decayed_weights(0.3, mask=lambda p: jax.tree.map(_is_matrix, p)),
+        optax.adam(learning_rate),
+    ),
 }
+
+
+def _is_matrix(leaf) -> bool:
+    return leaf.ndim > 1
 
 
 def run_chunk(task, config, num_steps):
@@ -28,7 +37,9 @@ def run_chunk(task, config, num_steps):
 @pytest.mark.parametrize("optimizer", HAND_OPTIMIZERS)
 def test_chunk_equals_a_loop_written_by_hand(optimizer):
     task = runs.task()
-    config = runs.config(estimator="exact", optimizer=optimizer)
+    name, _, decay = optimizer.partition(" with ")
+    fields = {"weight_decay": 0.3} if decay else {}
+    config = runs.config(estimator="exact", optimizer=name, **fields)
     state, metrics = run_chunk(task, config, 7)
 
     start = runs.init_state(task, config)
@@ -46,7 +57,7 @@ def test_chunk_equals_a_loop_written_by_hand(optimizer):
     for index in batch_indices(key, 0, 7, task.num_examples, config.batch_size):
         x = task.data["images"][index].astype(jnp.float32)
         loss, grads = loss_and_grads(params, x)
-        updates, opt_state = by_hand.update(grads, opt_state)
+        updates, opt_state = by_hand.update(grads, opt_state, params)
         params = optax.apply_updates(params, updates)
         losses.append(loss)
     for name, expected in params.items():
@@ -202,3 +213,28 @@ def test_largest_magnitude_is_finite_only_if_all_is(bad):
     assert step.largest_magnitude(tree) == 7.5
     tree["b"] = (tree["b"][0], tree["b"][1].at[1, 0].set(bad))
     assert not np.isfinite(step.largest_magnitude(tree))
+
+
+def test_slope_rises_with_the_epoch_and_reaches_the_estimator():
+    task = runs.task()  # three batches of eight an epoch
+    config = runs.config(estimator="slope_annealed_st", slope__rate=0.5)
+    hyper = step.hyper_parameters(config)
+    train_step = jax.jit(step.make_train_step(task, config))
+    state, index = runs.init_state(task, config), jnp.arange(8)
+    for at, slope in ((0, 1.0), (2, 1.0), (3, 1.5), (7, 2.0), (300, 5.0)):
+        moved = state.replace(step=jnp.asarray(at, jnp.int32))
+        new, metrics = train_step(moved, index, hyper, task.data)
+        assert metrics["slope"] == pytest.approx(slope)
+    flat = hyper | {"slope": {"rate": jnp.zeros(()), "maximum": jnp.ones(())}}
+    unsloped, _ = train_step(moved, index, flat, task.data)
+    assert (new.params["encoder"] != unsloped.params["encoder"]).any()
+
+
+def test_options_reach_the_estimator_and_its_state_is_carried():
+    task = runs.task()
+    config = runs.config(estimator="nvil", options__baseline_decay=0.5)
+    state, _ = run_chunk(task, config, 3)
+    frozen = runs.config(estimator="nvil", options__baseline_decay=1.0)
+    still, _ = run_chunk(task, frozen, 3)
+    assert state.estimator_state["z"].moments.mean < -0.1
+    assert still.estimator_state["z"].moments.mean == 0.0
