@@ -50,7 +50,7 @@ def gumbel_noise(key, shape: tuple[int, ...]):
 
     `jax.random.gumbel` stops at 15.9 by default; its `mode="high"` reaches further
     with twice the random bits. Here 31 bits resolve the upper tail, the one that
-    decides an argmax, at the cost of the default (`scripts/benchmark_noise.py`).
+    decides an argmax, at the cost of the default (`scripts/benchmark.py noise`).
 
     Args:
         key: a typed PRNG key.

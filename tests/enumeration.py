@@ -17,17 +17,15 @@ import jax.numpy as jnp
 import numpy as np
 
 import gumbel
+from gumbel.estimators.baselines import Moments
 
 BATCH, VARIABLES, CLASSES = 2, 2, 3
 # Most of the tests' time is compilation: code that runs once need not be optimised.
-# And jaxlib 0.10.2's new fusions on CPU get some chained sums of more than 2¹⁵ numbers
-# wrong (github.com/jax-ml/jax/issues/39103); thousands of repeats are that many.
 quick_jit = functools.partial(
     jax.jit,
     compiler_options={
         "xla_backend_optimization_level": 0,
         "xla_cpu_use_fusion_emitters": False,
-        "xla_cpu_experimental_ynn_fusion_type": "",
     },
 )
 # (name, N, GAUSSIAN) is a Normal draw, integrated by quadrature.
@@ -241,3 +239,30 @@ def max_z(
     """`worst_z` of an estimator's gradient on a toy, with fixed keys."""
     _, grads = many_estimates(estimator, toy, num_samples, repeats)(state, hyper)
     return worst_z(grads, brute_force(toy, num_samples)[1])
+
+
+def moments(mean, variance=0.0):
+    """The state of a running baseline and variance normalisation."""
+    return Moments(jnp.asarray(mean), jnp.asarray(variance))
+
+
+def init_state(name: str, key, toy: Toy):
+    """An estimator's fresh state for a toy."""
+    estimator = gumbel.estimators.ESTIMATORS[name]
+    run = toy.program(toy.params, *toy.args)
+    return estimator.init(key, run, estimator.complete(1, {}))
+
+
+def total_variance(grads, groups=20):
+    """The variance summed over the parameters, with its standard error."""
+    flat = np.concatenate(
+        [np.asarray(g, np.float64).reshape(len(g), -1) for g in jax.tree.leaves(grads)],
+        axis=1,
+    )
+    per_group = flat.reshape(groups, -1, flat.shape[1]).var(1).sum(1)
+    return per_group.mean(), per_group.std() / np.sqrt(groups)
+
+
+def assert_falls(high, low):
+    """Asserts that one variance is above another by 5 standard errors."""
+    assert high[0] - low[0] > 5 * np.hypot(high[1], low[1])

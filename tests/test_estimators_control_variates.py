@@ -8,25 +8,24 @@ from enumeration import (
     MIXED,
     TOYS,
     Toy,
+    assert_falls,
     brute_force,
+    init_state,
     many_estimates,
     max_z,
+    moments,
     normal,
     one_estimate,
     quick_jit,
+    total_variance,
     worst_z,
 )
 
 import gumbel
 from gumbel.estimators import ESTIMATORS, pathwise
-from gumbel.estimators.baselines import Moments
 
 # Both families, in one layer and as either of two, with and without log q.
 TELLING = ("2-elbo", "3-cost", "2-3-cost", "3-2-elbo")
-
-
-def moments(mean, variance=0.0):
-    return Moments(jnp.asarray(mean), jnp.asarray(variance))
 
 
 @pytest.mark.parametrize("toy", TELLING)
@@ -184,3 +183,66 @@ def test_a_program_without_discrete_draws_is_reparameterised():
     assert (reference != 0).all()
     for grads in others:
         np.testing.assert_allclose(grads, reference, rtol=1e-5)
+
+
+def offset_program(params, x):
+    """A large offset of the input's, a mild nonlinearity in two dependent layers."""
+
+    def run(draw):
+        low = draw("low", gumbel.Bernoulli(x @ params["low"]))
+        high = draw("high", gumbel.Categorical((low.value @ params["high"])[:, None]))
+        h = low.value @ params["out"] + high.value[:, 0] @ params["out2"]
+        return h + 0.3 * jnp.tanh(h) + 6.0 * x[:, 0] - 3.0
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def offset_toy():
+    rng = np.random.default_rng(1)
+    names = {"low": (3, 4), "high": (4, 3), "out": (4,), "out2": (3,)}
+    params = {
+        name: jnp.asarray(rng.normal(size=shape), jnp.float32)
+        for name, shape in names.items()
+    }
+    x = jnp.asarray([[-1.0, 0.3, 0.5], [1.2, -0.4, 0.1]])
+    draws = (("low", 4, 2), ("high", 1, 3))
+    return Toy(offset_program, params, (x,), draws)
+
+
+def trained_nvil_state(toy, learning_rate):
+    """The state after 400 calls at fixed parameters."""
+    estimate = gumbel.value_and_grad("nvil", toy.program)
+
+    def step(state, key):
+        return estimate(
+            key,
+            toy.params,
+            *toy.args,
+            state=state,
+            baseline_learning_rate=learning_rate,
+        ).state, None
+
+    def train(key):
+        init_key, key = jax.random.split(key)
+        state = init_state("nvil", init_key, toy)
+        return jax.lax.scan(step, state, jax.random.split(key, 400))[0]
+
+    return quick_jit(train)(jax.random.key(1))
+
+
+def test_each_control_variate_lowers_the_variance(offset_toy):
+    bound, grads = brute_force(offset_toy)
+    score = many_estimates("score_function", offset_toy)
+    nvil = many_estimates("nvil", offset_toy)
+    estimates = [
+        score(moments(0.0), {}),
+        score(moments(bound.mean()), {}),
+        nvil(trained_nvil_state(offset_toy, 0.01), {}),
+        many_estimates("muprop", offset_toy)(None, {}),
+    ]
+    for estimate in estimates:
+        assert worst_z(estimate, (bound, grads)) < 5
+    variances = [total_variance(grads) for _, grads in estimates]
+    for worse, better in zip(variances, variances[1:], strict=False):
+        assert_falls(worse, better)

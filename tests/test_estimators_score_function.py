@@ -8,11 +8,15 @@ from enumeration import (
     MIXED,
     TOYS,
     Toy,
+    assert_falls,
     brute_force,
+    init_state,
     many_estimates,
     max_z,
+    moments,
     one_estimate,
     quick_jit,
+    total_variance,
     worst_z,
 )
 
@@ -20,7 +24,6 @@ import gumbel
 from gumbel.estimators import ESTIMATORS
 from gumbel.estimators.baselines import (
     MOMENTS_HYPER,
-    Moments,
     init_baseline,
     leave_one_out,
     standardise,
@@ -28,16 +31,6 @@ from gumbel.estimators.baselines import (
 
 # Both families, in one layer and as either of two, with and without log q.
 TELLING = ("2-elbo", "3-cost", "2-3-cost", "3-2-elbo")
-
-
-def moments(mean, variance=0.0):
-    return Moments(jnp.asarray(mean), jnp.asarray(variance))
-
-
-def init_state(name, key, toy):
-    estimator = ESTIMATORS[name]
-    run = toy.program(toy.params, *toy.args)
-    return estimator.init(key, run, estimator.complete(1, {}))
 
 
 def far_nvil_state(toy):
@@ -219,84 +212,6 @@ def test_the_state_keeps_its_structure(name):
     assert jax.tree.structure(carried) == jax.tree.structure(state)
     for old, new in zip(*map(jax.tree.leaves, (state, carried)), strict=True):
         assert (old.shape, old.dtype) == (new.shape, new.dtype)
-
-
-def offset_program(params, x):
-    """A large offset of the input's, a mild nonlinearity in two dependent layers."""
-
-    def run(draw):
-        low = draw("low", gumbel.Bernoulli(x @ params["low"]))
-        high = draw("high", gumbel.Categorical((low.value @ params["high"])[:, None]))
-        h = low.value @ params["out"] + high.value[:, 0] @ params["out2"]
-        return h + 0.3 * jnp.tanh(h) + 6.0 * x[:, 0] - 3.0
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def offset_toy():
-    rng = np.random.default_rng(1)
-    names = {"low": (3, 4), "high": (4, 3), "out": (4,), "out2": (3,)}
-    params = {
-        name: jnp.asarray(rng.normal(size=shape), jnp.float32)
-        for name, shape in names.items()
-    }
-    x = jnp.asarray([[-1.0, 0.3, 0.5], [1.2, -0.4, 0.1]])
-    draws = (("low", 4, 2), ("high", 1, 3))
-    return Toy(offset_program, params, (x,), draws)
-
-
-def trained_nvil_state(toy, learning_rate):
-    """The state after 400 calls at fixed parameters."""
-    estimate = gumbel.value_and_grad("nvil", toy.program)
-
-    def step(state, key):
-        return estimate(
-            key,
-            toy.params,
-            *toy.args,
-            state=state,
-            baseline_learning_rate=learning_rate,
-        ).state, None
-
-    def train(key):
-        init_key, key = jax.random.split(key)
-        state = init_state("nvil", init_key, toy)
-        return jax.lax.scan(step, state, jax.random.split(key, 400))[0]
-
-    return quick_jit(train)(jax.random.key(1))
-
-
-def test_each_control_variate_lowers_the_variance(offset_toy):
-    bound, grads = brute_force(offset_toy)
-    score = many_estimates("score_function", offset_toy)
-    nvil = many_estimates("nvil", offset_toy)
-    estimates = [
-        score(moments(0.0), {}),
-        score(moments(bound.mean()), {}),
-        nvil(trained_nvil_state(offset_toy, 0.01), {}),
-        many_estimates("muprop", offset_toy)(None, {}),
-    ]
-    for estimate in estimates:
-        assert worst_z(estimate, (bound, grads)) < 5
-    variances = [total_variance(grads) for _, grads in estimates]
-    for worse, better in zip(variances, variances[1:], strict=False):
-        assert_falls(worse, better)
-
-
-def total_variance(grads, groups=20):
-    """The variance summed over the parameters, with its standard error."""
-    flat = np.concatenate(
-        [np.asarray(g, np.float64).reshape(len(g), -1) for g in jax.tree.leaves(grads)],
-        axis=1,
-    )
-    per_group = flat.reshape(groups, -1, flat.shape[1]).var(1).sum(1)
-    return per_group.mean(), per_group.std() / np.sqrt(groups)
-
-
-def assert_falls(high, low):
-    """Asserts that one variance is above another by 5 standard errors."""
-    assert high[0] - low[0] > 5 * np.hypot(high[1], low[1])
 
 
 @pytest.mark.parametrize(
