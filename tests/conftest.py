@@ -5,6 +5,10 @@ import shutil
 import tempfile
 
 import jax
+import pytest
+import runs
+
+from experiments import data
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -16,3 +20,11 @@ _COMPILED = tempfile.mkdtemp(prefix="gumbel-tests-")
 atexit.register(shutil.rmtree, _COMPILED, ignore_errors=True)
 jax.config.update("jax_compilation_cache_dir", _COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@pytest.fixture
+def noise(monkeypatch):
+    """Noise images instead of a data set."""
+    dataset = runs.dataset()
+    monkeypatch.setattr(data, "load", lambda name, data_dir=None: dataset)
+    return dataset

@@ -5,6 +5,7 @@ B batch, D pixels, N variables, K classes.
 
 import contextlib
 import itertools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,9 @@ import numpy as np
 import gumbel
 from configs import vae as vae_config
 from experiments import step
+from experiments.checkpoint import Checkpoints
 from experiments.data import Dataset, Split
+from experiments.report import read_metrics
 from experiments.step import Task
 
 PIXELS, VARIABLES, CLASSES = 5, 2, 3
@@ -152,3 +155,13 @@ def counting_compilations():
         yield compiled
     finally:
         jax.monitoring.unregister_event_duration_listener(note)
+
+
+def ends(workdir):
+    """All that two equal runs agree on: the last checkpoint, metrics, result."""
+    last = max(int(p.name) for p in (workdir / "checkpoints").iterdir())
+    kinds, state = Checkpoints(workdir / "checkpoints")._read(last)
+    result = json.loads((workdir / "result.json").read_text())
+    del result["seconds"]
+    metrics = without_timings(read_metrics(workdir / "metrics.jsonl"))
+    return last, kinds, state.tobytes(), metrics, result

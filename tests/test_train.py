@@ -1,10 +1,6 @@
 import json
-import os
 import pathlib
 import signal
-import subprocess
-import sys
-import time
 
 import jax
 import jax.numpy as jnp
@@ -40,22 +36,12 @@ def run(workdir, task=None, made=None, said=None):
         )
 
 
-def ends(workdir):
-    """All that two equal runs agree on: the last checkpoint, metrics, result."""
-    last = max(int(p.name) for p in (workdir / "checkpoints").iterdir())
-    kinds, state = Checkpoints(workdir / "checkpoints")._read(last)
-    result = json.loads((workdir / "result.json").read_text())
-    del result["seconds"]
-    metrics = runs.without_timings(read_metrics(workdir / "metrics.jsonl"))
-    return last, kinds, state.tobytes(), metrics, result
-
-
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     """What a tiny run ends with when nothing happens to it."""
     workdir = tmp_path_factory.mktemp("unbroken")
     run(workdir)
-    return ends(workdir)
+    return runs.ends(workdir)
 
 
 def at_call(monkeypatch, owner, name, number, act, before=False):
@@ -161,7 +147,7 @@ def test_broken_off_anywhere_ends_where_unbroken_does(
     said = []
     run(tmp_path, said=said)
     assert said == [said[0]] and said[0].startswith("continuing from step ")
-    assert ends(tmp_path) == unbroken
+    assert runs.ends(tmp_path) == unbroken
 
 
 def test_damaged_newest_checkpoint_falls_back(tmp_path, monkeypatch, unbroken):
@@ -176,7 +162,7 @@ def test_damaged_newest_checkpoint_falls_back(tmp_path, monkeypatch, unbroken):
     run(tmp_path, said=said)
     assert "step 20 is damaged" in said[0] and "using 10" in said[0]
     assert said[1].startswith("continuing from step 10 ")
-    assert ends(tmp_path) == unbroken
+    assert runs.ends(tmp_path) == unbroken
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -193,7 +179,7 @@ def test_signals_save_and_stop(number, tmp_path, monkeypatch, unbroken):
         with pytest.raises(Interrupted, match="final evaluation, training is done"):
             run(tmp_path)
     run(tmp_path)
-    assert ends(tmp_path) == unbroken
+    assert runs.ends(tmp_path) == unbroken
 
 
 def test_finished_run_is_not_evaluated_again(tmp_path, monkeypatch):
@@ -328,96 +314,3 @@ def test_not_finite_before_any_checkpoint(tmp_path):
     with pytest.raises(FloatingPointError, match="step 1: .* checkpoint: none"):
         broken_run(tmp_path, 0, False)
     assert not (tmp_path / "checkpoints").exists()
-
-
-# Real processes.
-
-
-def start(workdir, where, cache=None):
-    """The command of a run that takes a few seconds, from another directory."""
-    fields = {
-        "model.num_variables": 2,
-        "model.num_classes": 3,
-        "num_steps": 300,
-        "batch_size": 10,
-        "log_every": 10,
-        "eval_every": 100,
-        "checkpoint_every": 20,
-        "eval_samples": 2,
-        "eval_batch_size": 5000,
-        "schedule.rate": 0.01,
-        "schedule.every": 7,
-    }
-    command = [
-        *(sys.executable, "-m", "experiments.vae", "--config=configs/vae.py"),
-        *(f"--config.{name}={value}" for name, value in fields.items()),
-        f"--workdir={workdir}",
-    ]
-    return popen(command, where, cache)
-
-
-def popen(command, where, cache=None, **kwargs):
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    if cache:
-        environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
-        environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    return subprocess.Popen(
-        command,
-        cwd=where,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **kwargs,
-    )
-
-
-def finish(process):
-    out, err = process.communicate(timeout=300)
-    return process.returncode, out, err
-
-
-def send_when(process, number, happened):
-    """Sends a signal as soon as something has happened; what the process then says."""
-    deadline = time.monotonic() + 300
-    while not happened():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    process.send_signal(number)
-    return finish(process)
-
-
-def test_real_processes_killed_and_stopped_end_bitwise_the_same(tmp_path):
-    workdir, cache = tmp_path / "broken", tmp_path / "cache"
-    checkpoints = workdir / "checkpoints"
-
-    def saving():  # the first save is under way
-        return checkpoints.exists() and any(checkpoints.iterdir())
-
-    def logged(lines):
-        path = workdir / "metrics.jsonl"
-        return lambda: path.exists() and path.read_text().count("\n") >= lines
-
-    killed = send_when(start(workdir, tmp_path, cache), signal.SIGKILL, saving)
-    assert killed[0] == -signal.SIGKILL
-    killed = send_when(start(workdir, tmp_path, cache), signal.SIGKILL, logged(7))
-    assert killed[0] == -signal.SIGKILL
-    process = start(workdir, tmp_path, cache)
-    code, out, err = send_when(process, signal.SIGTERM, logged(15))
-    assert (code, err) == (0, "")
-    *_, stopped, line = out.splitlines()
-    assert stopped.startswith("stopped at step ")
-    assert stopped.endswith(" of 300; continue with:")
-    process = popen(f"exec env {line}", tmp_path, cache, shell=True)
-    code, out, err = finish(process)
-    assert (code, err) == (0, "")
-    assert out.startswith("continuing from step ") and "test: nll " in out
-
-    whole = tmp_path / "whole"
-    code, out, err = finish(start(whole, tmp_path))
-    assert (code, err) == (0, "")
-    assert "continuing" not in out
-    steps = [line["step"] for line in read_metrics(workdir / "metrics.jsonl")]
-    assert steps == list(range(10, 301, 10))
-    assert ends(workdir) == ends(whole)
