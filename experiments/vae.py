@@ -89,12 +89,11 @@ def make_draw(model: DiscreteVae, family: Family, prior: Callable, images) -> Ca
         ).sample(sample_key)
         posterior_logits = model.apply(params, images, method="encode")
         codes = family.distribution(posterior_logits).sample(posterior_key)
-        decode = lambda z: jax.nn.sigmoid(model.apply(params, z, method="decode"))  # noqa: E731
-        return (
-            decode(prior_samples),
-            decode(codes[:30]),
-            family.probabilities(posterior_logits),
+        decoded = (
+            jax.nn.sigmoid(model.apply(params, z, method="decode"))
+            for z in (prior_samples, codes[:30])
         )
+        return *decoded, family.probabilities(posterior_logits)
 
     def draw(params: Any, key, directory: Path) -> None:
         samples, decoded, probabilities = look(params, key)
