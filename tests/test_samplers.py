@@ -108,16 +108,14 @@ def test_hard_binary_concrete_is_exactly_zero_or_one(dtype):
     assert set(np.unique(np.asarray(hard, np.float32))) == {0.0, 1.0}
 
 
-def test_the_other_orders_of_straight_through_are_inexact():
-    # Why the parentheses in `straight_through` matter: both common forms fail.
+def test_another_order_of_straight_through_is_inexact():
+    # Why the parentheses in `straight_through` matter: a common form fails.
     stop = jax.lax.stop_gradient
     soft = jax.nn.softmax(jax.random.normal(jax.random.key(9), (20_000, 5)))
     hard = jax.nn.one_hot(jnp.argmax(soft, -1), 5)
     one = jax.jit(lambda hard, soft: hard + soft - stop(soft))
     assert (one(hard, soft) != hard).any()
-    # Operation by operation: fused, XLA may keep the rounding of bfloat16 away.
     soft16, hard16 = soft.astype(jnp.bfloat16), hard.astype(jnp.bfloat16)
-    assert (stop(hard16 - soft16) + soft16 != hard16).any()
     np.testing.assert_array_equal(samplers.straight_through(hard16, soft16), hard16)
     np.testing.assert_array_equal(jax.jit(samplers.straight_through)(hard, soft), hard)
 

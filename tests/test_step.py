@@ -94,7 +94,7 @@ def test_step_estimates_at_the_temperature_of_its_step():
     def objective(temperature):
         _, key = jax.random.split(jax.random.fold_in(jax.random.key(0), 7))
         x = task.data["images"][:8].astype(jnp.float32)
-        hyper = {"temperature": temperature, "kl": "analytic"}
+        hyper = {"temperature": temperature, "kl": config.objective}
         return estimate(key, state.params, x, **hyper).bound.mean()
 
     bound, other = objective(temperature), objective(1.0)
