@@ -151,16 +151,13 @@ def estimators_table() -> str:
 
 
 def expected_line() -> str:
-    """What the default command ends with, from the record of it."""
-    records = read_records("vae")
-    if "categorical-20k" not in records:
-        return "(not recorded)"
-    result = records["categorical-20k"]["result"]
+    """What the default model reaches, from the record of its longest run."""
+    result = read_records("vae")["categorical-50k"]["result"]
     test = result["test"]
     return (
-        f"Expect a test nll of about {test['nll']:.1f} nats (L_{test['eval_samples']}, "
-        f"on all 10,000 test images) after {result['steps']:,} steps; training took "
-        f"{result['seconds']:.0f} s on two shared CPU cores."
+        f"It ends with a test nll in nats. At {result['steps']:,} steps instead of the "
+        f"default 20,000, the same model reaches {test['nll']:.1f} "
+        f"(L_{test['eval_samples']}, all 10,000 test images)."
     )
 
 
