@@ -64,8 +64,8 @@ class Categorical:
     logits: jax.Array
 
     def sample(self, key):
-        """Draws exact one-hot values [B, N, K] by Gumbel-Max."""
-        return samplers.gumbel_max(key, self.logits)
+        """Draws exact one-hot values [B, N, K]."""
+        return samplers.categorical(key, self.logits)
 
     def mean(self):
         """The class probabilities, [B, N, K]."""

@@ -129,6 +129,48 @@ def gumbel_max(key, logits, *, axis: int = -1):
     return _one_hot_argmax(_perturbed(key, logits), axis, logits.dtype)
 
 
+def _integer_masses(logits):
+    """How many of 2³¹ equally likely numbers each class owns, [..., K] uint32.
+
+    ⌊2³¹ softmax_k(logits)⌋, and the likeliest class has the rest.
+    """
+    probabilities = jax.nn.softmax(logits.astype(compute_dtype(logits)))
+    likeliest = jnp.argmax(probabilities, axis=-1)
+    has_rest = jax.nn.one_hot(likeliest, logits.shape[-1], dtype=bool)
+    masses = jnp.floor(probabilities * 2.0**31).astype(jnp.uint32)
+    masses = jnp.where(has_rest, jnp.uint32(0), masses)
+    rest = jnp.uint32(2**31) - masses.sum(axis=-1, keepdims=True, dtype=jnp.uint32)
+    return jnp.where(has_rest, rest, masses)
+
+
+def categorical(key, logits):
+    """Draws an exact one-hot sample from one random number a variable.
+
+    Inverse CDF on integers: the class whose share of 2³¹ numbers, ⌊2³¹ p_k⌋, holds
+    the number drawn. Sums of integers are exact, so a rare class never comes more often
+    than it should; the rounded sums of floats let it, and a bound on hard samples,
+    where its weight 1/q is large, would be none. Gumbel-Max has the same law and needs
+    K random numbers (`scripts/benchmark.py categorical`).
+
+    Args:
+        key: a typed PRNG key.
+        logits: unnormalised log probabilities, [..., K].
+
+    Returns:
+        One-hot array of the shape and dtype of `logits`; no gradient flows to them.
+
+    Raises:
+        ValueError: if logits are not floating point or have no class axis.
+    """
+    check_logits("logits", logits)
+    check_classes("logits", logits, -1)
+    logits = jax.lax.stop_gradient(jnp.asarray(logits))
+    masses = _integer_masses(logits)
+    above = jnp.cumsum(masses, axis=-1, dtype=jnp.uint32)
+    number = jax.random.bits(key, (*logits.shape[:-1], 1), jnp.uint32) >> 1
+    return ((above - masses <= number) & (number < above)).astype(logits.dtype)
+
+
 def gumbel_softmax(key, logits, temperature, *, hard: bool = False, axis: int = -1):
     """Draws a relaxed one-hot sample, differentiable in logits and temperature.
 

@@ -1,9 +1,12 @@
 """Times what the library claims about speed: ratios, all from one run.
 
-    python scripts/benchmark.py noise
+    python scripts/benchmark.py {noise,categorical,likelihood}
 
 noise: Gumbel noise of a training step, [100, 20, 10], against jax.random.gumbel in
 its two modes: microseconds a draw, the ratio to ours, and how far the tail reaches.
+categorical: exact draws of that shape, by one number a variable against Gumbel-Max.
+likelihood: log p(x) of 1600 images of 784 pixels, alone and with its gradient,
+against optax's sigmoid cross-entropy.
 """
 
 import platform
@@ -15,11 +18,13 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from experiments import report  # noqa: E402
 from gumbel import samplers  # noqa: E402
+from gumbel.objectives import bernoulli_log_likelihood  # noqa: E402
 
 REPEATS, DRAWS = 15, 200
 
@@ -36,23 +41,40 @@ def medians(functions: dict[str, Callable], *args) -> dict[str, float]:
     return {name: float(np.median(values)) for name, values in times.items()}
 
 
+SHAPE = (100, 20, 10)
+
+
+def many(draw: Callable) -> Callable:
+    """Sums DRAWS draws of SHAPE in one compiled call."""
+
+    def add(total, index):
+        return total + draw(jax.random.fold_in(key, index)).sum(), None
+
+    key = jax.random.key(0)
+    return jax.jit(lambda: jax.lax.scan(add, 0.0, jnp.arange(DRAWS))[0])
+
+
+def conditions(what: str) -> None:
+    """Prints what was measured, on what."""
+    print(
+        f"{what}, median of {REPEATS}, jax {jax.__version__}, "
+        f"{jax.devices()[0].device_kind}, {platform.processor() or platform.machine()}"
+    )
+
+
 def noise() -> None:
     """Prints the table of Gumbel noise."""
-    shape = (100, 20, 10)
     draws = {
         "gumbel.samplers": samplers.gumbel_noise,
         'jax.random, mode="low"': lambda k, s: jax.random.gumbel(k, s, mode="low"),
         'jax.random, mode="high"': lambda k, s: jax.random.gumbel(k, s, mode="high"),
     }
-
-    def many(draw: Callable) -> Callable:
-        def add(total, index):
-            return total + draw(jax.random.fold_in(key, index), shape).sum(), None
-
-        key = jax.random.key(0)
-        return jax.jit(lambda: jax.lax.scan(add, 0.0, jnp.arange(DRAWS))[0])
-
-    seconds = medians({name: many(draw) for name, draw in draws.items()})
+    seconds = medians(
+        {
+            name: many(lambda key, draw=draw: draw(key, SHAPE))
+            for name, draw in draws.items()
+        }
+    )
     # The tail from the inverse of the largest uniform each one can draw.
     largest = {"gumbel.samplers": 32 * np.log(2), 'jax.random, mode="low"': 15.9}
     ours = seconds["gumbel.samplers"]
@@ -66,13 +88,59 @@ def noise() -> None:
         for name, value in seconds.items()
     ]
     print(report.markdown(["noise", "µs a draw", "time / ours", "largest"], rows))
-    print(
-        f"{shape}, median of {REPEATS} × {DRAWS} draws, jax {jax.__version__}, "
-        f"{jax.devices()[0].device_kind}, {platform.processor() or platform.machine()}"
+    conditions(f"{SHAPE}, {DRAWS} draws")
+
+
+def categorical() -> None:
+    """Prints the table of exact categorical draws."""
+    logits = jax.random.normal(jax.random.key(1), SHAPE)
+    draws = {"categorical": samplers.categorical, "gumbel_max": samplers.gumbel_max}
+    seconds = medians(
+        {
+            name: many(lambda key, draw=draw: draw(key, logits))
+            for name, draw in draws.items()
+        }
     )
+    ours = seconds["categorical"]
+    rows = [
+        [name, f"{1e6 * value / DRAWS:.0f}", f"{value / ours:.2f}"]
+        for name, value in seconds.items()
+    ]
+    print(report.markdown(["sampler", "µs a draw", "time / ours"], rows))
+    conditions(f"{SHAPE}, {DRAWS} draws")
 
 
-BENCHMARKS = {"noise": noise}
+def likelihood() -> None:
+    """Prints the table of Bernoulli log-likelihoods."""
+    shape = (1600, 784)
+    logits = jax.random.normal(jax.random.key(1), shape)
+    pixels = jnp.round(jax.random.uniform(jax.random.key(2), shape))
+    functions = {
+        "gumbel.objectives": bernoulli_log_likelihood,
+        "optax": lambda y, x: -optax.sigmoid_binary_cross_entropy(y, x).sum(axis=1),
+    }
+    value = {name: jax.jit(f) for name, f in functions.items()}
+    gradient = {
+        name: jax.jit(jax.value_and_grad(lambda y, x, f=f: f(y, x).mean()))
+        for name, f in functions.items()
+    }
+    values, gradients = (medians(f, logits, pixels) for f in (value, gradient))
+    rows = [
+        [
+            name,
+            f"{1e6 * values[name]:.0f}",
+            f"{values[name] / values['gumbel.objectives']:.2f}",
+            f"{1e6 * gradients[name]:.0f}",
+            f"{gradients[name] / gradients['gumbel.objectives']:.2f}",
+        ]
+        for name in functions
+    ]
+    columns = ["likelihood", "µs", "time / ours", "gradient, µs", "time / ours"]
+    print(report.markdown(columns, rows))
+    conditions(f"{shape}")
+
+
+BENCHMARKS = {"noise": noise, "categorical": categorical, "likelihood": likelihood}
 
 if __name__ == "__main__":
     name = sys.argv[1] if len(sys.argv) == 2 else ""

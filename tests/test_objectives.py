@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from gumbel.objectives import bernoulli_log_likelihood, log_mean_exp
 
@@ -18,10 +19,12 @@ def test_log_mean_exp_by_hand():
     np.testing.assert_allclose(log_mean_exp(huge), [1e4 - np.log(2)])
 
 
-def test_bernoulli_log_likelihood_and_gradient_against_optax():
+# Pixels that share no factor with a group of the product, some and all of it.
+@pytest.mark.parametrize("num_pixels", [11, 12, 784])
+def test_bernoulli_log_likelihood_and_gradient_against_optax(num_pixels):
     rng = np.random.default_rng(1)
-    logits = jnp.asarray(rng.normal(size=(6, 11)) * 5, jnp.float32)
-    pixels = jnp.asarray(rng.uniform(size=(6, 11)), jnp.float32)
+    logits = jnp.asarray(rng.normal(size=(6, num_pixels)) * 5, jnp.float32)
+    pixels = jnp.asarray(rng.uniform(size=(6, num_pixels)), jnp.float32)
 
     def reference(logits):
         return -optax.sigmoid_binary_cross_entropy(logits, pixels).sum(axis=1)
@@ -40,3 +43,16 @@ def test_bernoulli_log_likelihood_is_finite_at_extreme_logits():
     logits = jnp.asarray([[1e4, -1e4]])
     value = bernoulli_log_likelihood(logits, jnp.asarray([[1.0, 1.0]]))
     np.testing.assert_allclose(value, [-1e4])
+    # The largest product of factors, in the type with the smallest range.
+    undecided = jnp.zeros((1, 784), jnp.float16)
+    value = bernoulli_log_likelihood(undecided, jnp.ones((1, 784), jnp.float16))
+    np.testing.assert_allclose(value, [-784 * np.log(2)], rtol=1e-6)
+
+
+def test_second_derivatives_of_the_log_likelihood():
+    logits = jnp.asarray([[-3.0, 0.5, 2.0]])
+    hessian = jax.hessian(
+        lambda row: bernoulli_log_likelihood(row[None], jnp.ones((1, 3)))[0]
+    )(logits[0])
+    p = 1 / (1 + np.exp(-np.float64(logits[0])))
+    np.testing.assert_allclose(hessian, np.diag(-p * (1 - p)), rtol=1e-5, atol=1e-7)

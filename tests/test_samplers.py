@@ -68,13 +68,37 @@ def test_logistic_noise_is_symmetric():
     )
 
 
-def test_gumbel_max_frequencies():
+@pytest.mark.parametrize("draw", [gumbel.gumbel_max, samplers.categorical])
+def test_categorical_frequencies(draw):
     logits = jnp.broadcast_to(LOGITS, (SAMPLES, *LOGITS.shape))
-    observed = frequencies(gumbel.gumbel_max(jax.random.key(3), logits))
+    observed = frequencies(draw(jax.random.key(3), logits))
     expected = np.asarray(jax.nn.softmax(LOGITS), np.float64)
     assert np.abs(z_scores(observed, expected, SAMPLES)).max() < 5
     wrong_axis = np.asarray(jax.nn.softmax(LOGITS, axis=0), np.float64)
     assert np.abs(z_scores(observed, wrong_axis, SAMPLES)).max() > 5, "negative control"
+
+
+def test_a_rare_class_is_never_drawn_too_often():
+    exact = np.asarray([0.3, 1.6e-8, 1e-9, 0.3, 0.4 - 1.7e-8])
+    logits = jnp.asarray(np.log(exact), jnp.float32)
+    masses = np.asarray(samplers._integer_masses(logits), np.int64)
+    assert masses.sum() == 2**31
+    np.testing.assert_allclose(masses / 2**31, exact, rtol=1e-5, atol=2**-31)
+    rare = slice(1, 3)
+    limit = exact[rare] * (1 + 1e-5)
+    assert (masses[rare] / 2**31 <= limit).all()
+    rounded = np.diff(np.cumsum(exact.astype(np.float32), dtype=np.float32))[:2]
+    assert (rounded > limit).any(), f"negative control: {rounded}"
+
+
+@pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
+def test_categorical_is_one_hot_at_any_logits(scale):
+    logits = scale * jax.random.normal(jax.random.key(30), (20_000, 7))
+    sample = samplers.categorical(jax.random.key(31), logits)
+    assert set(np.unique(sample)) == {0.0, 1.0}
+    np.testing.assert_array_equal(sample.sum(-1), 1.0)
+    if scale == 1e4:
+        assert (jnp.argmax(sample, -1) == jnp.argmax(logits, -1)).mean() > 0.999
 
 
 def test_bfloat16_logits_do_not_bias_the_frequencies():
