@@ -51,7 +51,7 @@ def read(name: str, data_dir: str | None) -> tuple[np.ndarray, np.ndarray]:
     files = FILES[name]
     needs = f"{name!r} reads {' and '.join(files)} of {_url(name)}"
     if data_dir is None:
-        raise DataError(f"dataset.data_dir=None: {needs}: name the folder")
+        raise DataError(f"dataset.data_dir=None: {needs}; name the folder they are in")
     folder = Path(data_dir).expanduser()
     for file in files:
         if not (folder / file).is_file():
