@@ -1,15 +1,15 @@
 """Image data sets as arrays in memory.
 
-MNIST ships with the repository. Every other data set is read from ArrayRecord files
-that tensorflow-datasets (TFDS) has prepared. Preparing them needs TensorFlow and a
-network; reading them needs neither, and nothing here downloads.
+MNIST ships with the repository. Omniglot is read from its published files where its
+name says so (omniglot.py). Every other data set is read from ArrayRecord files that
+tensorflow-datasets (TFDS) has prepared. Preparing them needs TensorFlow and a network;
+reading them needs neither, and nothing here downloads.
 
 Shapes: D pixels (784), n images of a split.
 """
 
 import dataclasses
 import difflib
-import functools
 import hashlib
 import io
 import lzma
@@ -20,7 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-SIDE = 28
+from experiments import omniglot
+from experiments.images import SIDE, DataError, decode, shrink
 
 MNIST_PATH = Path(__file__).with_name("mnist.tar.xz")
 MNIST_SHA256 = "06bd71ad7daf76d73da6e912ceb0020f0ac992eb47a6675ba4e4554a73b29c92"
@@ -35,20 +36,15 @@ IDX_SHA256 = (
     "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 )
 
-# What each Pillow mode is read as; 16 bits and floats are refused. TFDS's own decoder
-# is no use: it returns one-bit PNGs, which is what Omniglot holds, as 0/1 where it
-# finds Pillow and as 0/255 where it finds OpenCV.
-_PILLOW_MODES = {mode: "L" for mode in ("1", "L", "LA")} | {
-    mode: "RGB" for mode in ("P", "RGB", "RGBA", "CMYK")
-}
 _INK_IS_DARK = ("omniglot",)
-# Images held out of train where TFDS has no validation split: for Omniglot as many
-# as Burda et al. (2016), otherwise a sixth, as for MNIST.
-_VALID_SIZES = {"omniglot": 1345}
-
-
-class DataError(ValueError):
-    """Data that cannot be used as it is; the message says what to do."""
+# Images held out of train where there is no validation split, by name and size of
+# train: for the whole of Omniglot as many as Burda et al. (2016), otherwise a sixth, as
+# for MNIST.
+_VALID_SIZES = {
+    ("omniglot", 19_280): 1345,
+    (omniglot.ARCHIVES, 19_280): 1345,
+    (omniglot.BURDA, 24_345): 1345,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,16 +79,21 @@ def load(name: str, data_dir: str | None = None) -> Dataset:
 
     Args:
       name: "mnist" without `data_dir` is the file of this repository, 50,000 / 10,000 /
-        10,000 images in the original order. Anything else is a TFDS image data set:
-        "fashion_mnist", "kmnist", "binarized_mnist", "omniglot" (19,280 / 13,180
-        images in TFDS, not the division of Burda et al.), or another.
-      data_dir: folder of prepared TFDS data sets, by default TFDS's own.
+        10,000 images in the original order. "omniglot_burda" (23,000 / 1,345 / 8,070),
+        "omniglot_archives" (17,935 / 1,345 / 13,180) and "omniglot_archives_small"
+        are described in omniglot.py. Anything else is a TFDS image data set:
+        "fashion_mnist", "kmnist", "binarized_mnist", "omniglot" (the drawings of
+        "omniglot_archives", not the division of Burda et al.), or another.
+      data_dir: folder of the files of Omniglot, or of prepared TFDS data sets, then by
+        default TFDS's own.
 
     Raises:
       DataError: it is not there or not usable; the message says what to do.
     """
-    is_shipped = name == "mnist" and data_dir is None
-    return read_mnist() if is_shipped else _read_tfds(name, data_dir)
+    if name == "mnist" and data_dir is None:
+        return read_mnist()
+    is_published = name in omniglot.FILES
+    return (_read_omniglot if is_published else _read_tfds)(name, data_dir)
 
 
 def read_mnist(path: str | os.PathLike = MNIST_PATH) -> Dataset:
@@ -136,8 +137,23 @@ def _hold_out(split: Split, size: int) -> tuple[Split, Split]:
     )
 
 
+def _valid_size(name: str, size: int) -> int:
+    """Number of images to hold out of a training split of `size`."""
+    return _VALID_SIZES.get((name, size), size // 6)
+
+
+def _read_omniglot(name: str, data_dir: str | None) -> Dataset:
+    """Reads the published files of Omniglot, as images without labels."""
+    train, test = (
+        Split(images, np.full(len(images), -1, np.int32))
+        for images in omniglot.read(name, data_dir)
+    )
+    train, valid = _hold_out(train, _valid_size(name, len(train.images)))
+    return Dataset(name, train, valid, test, _checksum([train, valid, test]), 0)
+
+
 def _read_tfds(name: str, data_dir: str | None) -> Dataset:
-    """Reads any data set but the shipped one."""
+    """Reads a data set that TFDS has prepared."""
     try:  # here, because the shipped MNIST needs none of them
         import importlib_resources  # noqa: F401  TFDS needs it, but does not say so
         import PIL.Image  # noqa: F401
@@ -169,8 +185,7 @@ def _read_tfds(name: str, data_dir: str | None) -> Dataset:
     if "validation" in available:
         valid = _read_split(builder, "validation")
     else:
-        size = _VALID_SIZES.get(name, len(train.images) // 6)
-        train, valid = _hold_out(train, size)
+        train, valid = _hold_out(train, _valid_size(name, len(train.images)))
     splits = [train, valid, test]
     if train.images.max() <= 1:  # binarized_mnist holds 0/1
         splits = [Split(255 * split.images, split.labels) for split in splits]
@@ -195,7 +210,11 @@ def _find_prepared(name: str, root: Path) -> Path:
     known = tfds.list_builders(with_community_datasets=False)
     if name.split("/")[0] not in known:  # "name/config" is a TFDS name, too
         near = ", ".join(difflib.get_close_matches(name, known)) or "mnist"
-        raise DataError(f"unknown data set {name!r}: TFDS has, for example, {near}")
+        others = ", ".join(["mnist", *omniglot.FILES])
+        raise DataError(
+            f"unknown data set {name!r}: TFDS has, for example, {near}; "
+            f"read without TFDS are {others}"
+        )
     missing = "" if root.is_dir() else " (no such folder)"
     raise DataError(
         f"{name!r} is not prepared in {root}{missing}, and nothing is downloaded here: "
@@ -213,48 +232,10 @@ def _read_split(builder, split: str) -> Split:
     for start in range(0, len(source), 4096):  # bounds what is in memory undecoded
         rows = list(range(start, min(start + 4096, len(source))))
         for example in source.__getitems__(rows):
-            images.append(shrink(_decode(example["image"])))
+            images.append(shrink(decode(example["image"])))
             labels.append(example.get("label", -1))
     pixels = np.stack(images).reshape(len(images), SIDE * SIDE)
     return Split(pixels, np.array(labels, np.int32))
-
-
-def _decode(encoded: bytes) -> np.ndarray:
-    """Decodes an image file to uint8 [height, width, channels]."""
-    import PIL.Image
-
-    with PIL.Image.open(io.BytesIO(encoded)) as image:
-        mode = _PILLOW_MODES.get(image.mode)
-        if mode is None:
-            raise DataError(f"Pillow mode {image.mode!r}: choose a data set of 8 bits")
-        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
-    return pixels if pixels.ndim == 3 else pixels[..., None]
-
-
-def shrink(image: np.ndarray) -> np.ndarray:
-    """Averages channels and areas: uint8 [height, width, channels] -> [28, 28].
-
-    Exact but for one rounding, halves up: all sums are integers that float64 holds, so
-    that the result does not depend on their order.
-    """
-    if image.shape == (SIDE, SIDE, 1):
-        return image[..., 0]
-    height, width, _ = image.shape
-    total = (
-        _overlaps(height) @ image.sum(axis=-1, dtype=np.float64) @ _overlaps(width).T
-    )
-    return ((2 * total + image.size) // (2 * image.size)).astype(np.uint8)
-
-
-@functools.cache
-def _overlaps(size: int) -> np.ndarray:
-    """Lengths that 28 equal cells share with `size` equal pixels: [28, size].
-
-    In a unit that makes them integers: a cell is `size` long, a pixel 28.
-    """
-    cell, pixel = size * np.arange(SIDE)[:, None], SIDE * np.arange(size)[None]
-    shared = np.minimum(cell + size, pixel + SIDE) - np.maximum(cell, pixel)
-    return np.maximum(shared, 0).astype(np.float64)
 
 
 def _checksum(splits: list[Split]) -> str:

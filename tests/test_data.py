@@ -104,6 +104,19 @@ def test_corrupted_or_missing_archive(tmp_path):
         assert part in str(error.value)
 
 
+# Sizes of the held-out split.
+
+
+def test_valid_sizes():
+    # Of Omniglot as published 1,345, of anything else a sixth, however it is called.
+    assert data._valid_size("omniglot_burda", 24_345) == 24_345 - 23_000
+    assert data._valid_size("omniglot_archives", 19_280) == 1345
+    assert data._valid_size("omniglot", 19_280) == 1345
+    assert data._valid_size("omniglot_archives_small", 2720) == 453
+    assert data._valid_size("omniglot_burda", 60) == 10
+    assert data._valid_size("fashion_mnist", 60_000) == 10_000
+
+
 # TFDS.
 
 
@@ -157,7 +170,7 @@ def test_tfds_without_labels_zero_one_and_validation(tmp_path):
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA"])
 def test_omniglot_is_shrunk_inverted_and_split(tmp_path, monkeypatch, mode):
-    monkeypatch.setitem(data._VALID_SIZES, "omniglot", 2)
+    monkeypatch.setitem(data._VALID_SIZES, ("omniglot", 5), 2)
     ink = np.zeros((105, 105), np.uint8)
     ink[15:30, 60:75] = 255  # pixels 15..30 are cells 4..8, as 105 / 28 = 3.75
     drawing = png(255 - ink, mode)
@@ -168,27 +181,6 @@ def test_omniglot_is_shrunk_inverted_and_split(tmp_path, monkeypatch, mode):
     expected = np.zeros((28, 28), np.uint8)
     expected[4:8, 16:20] = 255
     np.testing.assert_array_equal(dataset.valid.images[1].reshape(28, 28), expected)
-
-
-def test_shrink_averages_areas_and_channels():
-    image = grey_images(1, 0, (56, 84, 3))[0]
-    truth = image.reshape(28, 2, 28, 3, 3).mean(axis=(1, 3, 4))
-    np.testing.assert_array_equal(data.shrink(image), np.floor(truth + 0.5))
-    # 42 / 28 = 1.5: a row of cells takes 1, 1/2 | 1/2, 1 of three pixels.
-    ramp = np.tile(np.arange(42, dtype=np.uint8)[None, :, None] * 6, (28, 1, 1))
-    # Pixels 0, 6, 12 give (0 + 6 / 2) / 1.5 = 2 and (6 / 2 + 12) / 1.5 = 10
-    row = [18 * (i // 2) + (10 if i % 2 else 2) for i in range(28)]
-    np.testing.assert_array_equal(data.shrink(ramp), np.tile(row, (28, 1)))
-    # Smaller images: every pixel becomes a block.
-    small = grey_images(1, 1, (14, 7, 1))[0]
-    blocks = small[..., 0].repeat(2, 0).repeat(4, 1)
-    np.testing.assert_array_equal(data.shrink(small), blocks)
-
-
-def test_shrink_keeps_the_mean():
-    image = grey_images(1, 0, (105, 61, 1))[0]
-    # Rounding errors are uniform on half a grey level: 5 standard errors of their mean.
-    assert abs(data.shrink(image).mean() - image.mean()) < 5 / np.sqrt(12 * 784)
 
 
 def test_errors_say_what_to_do(tmp_path):
@@ -205,6 +197,8 @@ def test_errors_say_what_to_do(tmp_path):
     assert message("fashion_mnst").startswith("unknown data set 'fashion_mnst'")
     assert "fashion_mnist" in message("fashion_mnst")
     assert message("").startswith("unknown data set ''")
+    others = "mnist, omniglot_burda, omniglot_archives, omniglot_archives_small"
+    assert message("omniglot_bruda").endswith(f"read without TFDS are {others}")
 
     rows = [(png(x), None) for x in grey_images(1, 0)]
     info = prepare(tmp_path, "fashion_mnist", {"train": rows, "test": rows})
