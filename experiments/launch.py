@@ -31,6 +31,7 @@ class Command(NamedTuple):
     config: ConfigDict
     workdir: Path
     tensorboard: bool
+    train_only: bool
     line: str
 
 
@@ -86,6 +87,7 @@ def _parse_flags(argv: list[str], default_config: str) -> flags.FlagValues:
     )
     flags.DEFINE_string("workdir", None, "run directory", flag_values=values)
     flags.DEFINE_boolean("tensorboard", False, "write events", flag_values=values)
+    flags.DEFINE_boolean("train_only", False, "do not evaluate", flag_values=values)
     flags.DEFINE_boolean("debug", False, "show tracebacks", flag_values=values)
     rest = values(argv)[1:]
     if rest:
@@ -140,7 +142,7 @@ def parse(argv: list[str], experiment: str, default_config: str) -> Command:
     else:
         workdir = default_workdir(experiment, variant, config.to_dict())
     line = _continue_line(experiment, argv)
-    return Command(config, workdir, values.tensorboard, line)
+    return Command(config, workdir, values.tensorboard, values.train_only, line)
 
 
 def help_text(experiment: str, doc: str, config_file: str) -> str:
@@ -149,12 +151,15 @@ def help_text(experiment: str, doc: str, config_file: str) -> str:
     return f"""{doc.strip()}
 
 usage: python -m experiments.{experiment} [--config=FILE[:VARIANT]]
-         [--config.FIELD=VALUE …] [--workdir=DIR] [--tensorboard] [--debug]
+         [--config.FIELD=VALUE …] [--workdir=DIR] [--tensorboard]
+         [--train_only] [--debug]
 
   --config                           config file and variant [{shown}]
   --workdir                          run directory; the same command continues a run
                                      [runs/{experiment}/VARIANT-HASH OF THE CONFIG]
   --tensorboard                      also write TensorBoard events (needs tensorboardX)
+  --train_only                       stop before the final evaluation, which reads the
+                                     test set; the command without it goes on
   --debug                            show the traceback behind a one-line error
 
 variants: {", ".join(configuration.variants(config_file))}
@@ -202,10 +207,17 @@ def _check_compiler() -> None:
 def _run(command: Command, task: Task) -> None:
     try:
         result = train(
-            task, command.config, command.workdir, tensorboard=command.tensorboard
+            task,
+            command.config,
+            command.workdir,
+            tensorboard=command.tensorboard,
+            train_only=command.train_only,
         )
     except Interrupted as stopped:
         print(f"{stopped}; continue with:\n  {command.line}")
+        return
+    if result is None:
+        print(f"trained; without --train_only the command evaluates {command.workdir}")
         return
     print(report.summary(result, command.workdir))
 

@@ -40,8 +40,9 @@ def train(
     workdir: Path,
     *,
     tensorboard: bool = False,
+    train_only: bool = False,
     announce: Callable[[str], None] = print,
-) -> dict[str, Any]:
+) -> dict[str, Any] | None:
     """Trains a task, or continues it, and evaluates its best parameters once.
 
     Args:
@@ -49,10 +50,12 @@ def train(
         config: the locked config, checked.
         workdir: the run directory; belongs to this config.
         tensorboard: whether to write TensorBoard events too.
+        train_only: whether to stop before the final evaluation, the only one that
+            reads the test set: a choice among runs is made on their validation bounds.
         announce: gets a line at the few moments worth one.
 
     Returns:
-        The contents of result.json.
+        The contents of result.json; None where only training was asked for.
 
     Raises:
         ConfigError: if the config cannot run.
@@ -82,6 +85,8 @@ def train(
         with report.MetricsLog(workdir, step, tensorboard) as log:
             run = _Run(task, config, workdir, checkpoints, evaluator, log, stopping)
             state = run.train(state, step)
+            if train_only:
+                return None
             result = run.conclude(state)
         write_json(result_file, result)
         return result

@@ -26,13 +26,17 @@ def config(**fields):
     return runs.config(estimator="exact", **fields)
 
 
-def run(workdir, task=None, made=None, said=None):
+def run(workdir, task=None, made=None, said=None, **options):
     """Trains without drawing the curves, which takes longer than training."""
     announce = (lambda line: None) if said is None else said.append
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "curves", lambda lines, path: None)
         return train.train(
-            task or runs.task(), made or config(), workdir, announce=announce
+            task or runs.task(),
+            made or config(),
+            workdir,
+            announce=announce,
+            **options,
         )
 
 
@@ -190,6 +194,23 @@ def test_finished_run_is_not_evaluated_again(tmp_path, monkeypatch):
     said = []
     assert run(tmp_path, made=made, said=said) == result
     assert said == [f"this run is complete: {tmp_path}"]
+
+
+def test_train_only_leaves_the_test_set_unread(tmp_path, monkeypatch, unbroken):
+    read = []
+    with monkeypatch.context() as patch:
+        call = train.Evaluator.__call__
+        patch.setattr(
+            train.Evaluator,
+            "__call__",
+            lambda self, params, split, *rest: (
+                read.append(split) or call(self, params, split, *rest)
+            ),
+        )
+        assert run(tmp_path, train_only=True) is None
+    assert set(read) == {"valid"} and not (tmp_path / "result.json").exists()
+    run(tmp_path)
+    assert runs.ends(tmp_path) == unbroken
 
 
 def test_directory_of_another_run_is_refused(tmp_path, monkeypatch):

@@ -1,0 +1,152 @@
+"""Compares estimators, each at its best learning rate of a grid.
+
+    python scripts/compare.py --config=configs/structured_prediction.py:bernoulli \\
+        --experiment=structured_prediction --learning_rates=3e-4,1e-3,3e-3
+
+Every point of the grid is a run of its own, in the directory that its command would
+use. For each estimator only the run with the best validation bound is evaluated, so
+the test set is read once an estimator. The records go to
+results/EXPERIMENT/VARIANT-ESTIMATOR.json, with the validation bounds of the whole grid
+in them; scripts/make_tables.py makes the table. Stopped at any point, the same command
+goes on. Compiled steps are kept in runs/compiled: a learning rate is a traced number.
+"""
+
+import importlib
+import runpy
+import shlex
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+from experiments import configuration, report  # noqa: E402
+from experiments.configuration import ConfigError  # noqa: E402
+from experiments.data import DataError  # noqa: E402
+from experiments.interrupt import Interrupted  # noqa: E402
+from experiments.step import Task  # noqa: E402
+from experiments.train import train  # noqa: E402
+from experiments.workdir import (  # noqa: E402
+    WorkdirError,
+    default_workdir,
+    flatten,
+    write_json,
+)
+from scripts.make_tables import RESULTS, make_record  # noqa: E402
+
+_CONFIG = config_flags.DEFINE_config_file("config")
+_EXPERIMENT = flags.DEFINE_string("experiment", "vae", "module of experiments/")
+_ESTIMATORS = flags.DEFINE_list(
+    "estimators",
+    "score_function,nvil,darn,muprop,straight_through,slope_annealed_st,"
+    "gumbel_softmax,st_gumbel_softmax",
+    "names",
+)
+_RATES = flags.DEFINE_list("learning_rates", "3e-4,1e-3,3e-3", "the grid")
+
+# Jang, Gu & Poole (2017) normalise the variance of these; a running-mean baseline is
+# what makes the score function comparable at all.
+OPTIONS = {
+    "score_function": {"options.baseline_decay": 0.9, "options.variance_decay": 0.9},
+    "darn": {"options.variance_decay": 0.9},
+    "muprop": {"options.variance_decay": 0.9},
+}
+
+
+class Point(NamedTuple):
+    """A trained run of the grid, and its best validation nll; inf if it diverged."""
+
+    config: ConfigDict
+    run: Path
+    valid_nll: float
+
+
+def point_config(base: ConfigDict, estimator: str, rate: float) -> ConfigDict:
+    """The config of one point of the grid."""
+    config = base.copy_and_resolve_references()
+    config.update_from_flattened_dict(
+        {"estimator": estimator, "learning_rate": rate} | OPTIONS.get(estimator, {})
+    )
+    return config.lock()
+
+
+def command(experiment: str, path: str, variant: str, config: ConfigDict) -> str:
+    """The command that does the same run, and continues or evaluates it."""
+    default = flatten(runpy.run_path(path)["get_config"](variant).to_dict())
+    fields = "".join(
+        f" {shlex.quote(f'--config.{name}={value}')}"
+        for name, value in flatten(config.to_dict()).items()
+        if value != default[name]
+    )
+    shown = Path(path).resolve().relative_to(ROOT)
+    return f"python -m experiments.{experiment} --config={shown}:{variant}{fields}"
+
+
+def trained(task: Task, config: ConfigDict, run: Path) -> Point:
+    """Trains one point of the grid, or continues it."""
+    try:
+        train(task, config, run, train_only=True)
+    except FloatingPointError as error:
+        print(f"diverged: {error}")
+        return Point(config, run, float("inf"))
+    lines = report.read_metrics(run / "metrics.jsonl")
+    return Point(config, run, min(x["valid_nll"] for x in lines if "valid_nll" in x))
+
+
+def record(task: Task, grid: list[Point], path: Path) -> str:
+    """Evaluates the best point of one estimator and writes its record."""
+    best = min(grid, key=lambda point: point.valid_nll)
+    if best.valid_nll == float("inf"):
+        return "diverged at every learning rate; nothing recorded"
+    result = train(task, best.config, best.run)
+    selection = [
+        {"learning_rate": point.config.learning_rate, "valid_nll": point.valid_nll}
+        for point in grid
+        if point.valid_nll < float("inf")
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_json(path, make_record(best.run) | {"selection": selection})
+    return f"{best.config.learning_rate:g}: " + report.summary(result, best.run)
+
+
+def main(argv: list[str]) -> None:
+    """Trains the grid, evaluates the best of each estimator and records it."""
+    del argv
+    logging.set_verbosity(logging.WARNING)
+    jax.config.update("jax_compilation_cache_dir", str(ROOT / "runs" / "compiled"))
+    base, experiment = _CONFIG.value, _EXPERIMENT.value
+    path, _, variant = config_flags.get_config_filename(
+        flags.FLAGS["config"]
+    ).partition(":")
+    variant = variant or configuration.variants(path)[0]
+    make_task = importlib.import_module(f"experiments.{experiment}").make_task
+    task = make_task(base)  # the same for every point of the grid
+    for estimator in _ESTIMATORS.value:
+        grid = []
+        for rate in map(float, _RATES.value):
+            config = point_config(base, estimator, rate)
+            run = default_workdir(experiment, variant, config.to_dict())
+            print(command(experiment, path, variant, config), flush=True)
+            grid.append(trained(task, config, run))
+            print(f"  best validation nll {grid[-1].valid_nll:.2f}", flush=True)
+        destination = RESULTS / experiment / f"{variant}-{estimator}.json"
+        print(f"{estimator}: {record(task, grid, destination)}", flush=True)
+
+
+def run_main(argv: list[str]) -> None:
+    """main, with its expected failures in one line."""
+    try:
+        main(argv)
+    except Interrupted as stopped:
+        print(f"{stopped}; the same command goes on")
+    except (ConfigError, DataError, WorkdirError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    app.run(run_main)
