@@ -19,6 +19,8 @@ VARIANTS = {
         "model.num_variables": 200,
         "model.num_classes": 2,
         "objective": "analytic",
+        "schedule.minimum": 0.3,
+        "schedule.rate": 4e-5,
     },
     "mlp": {"model.num_variables": 30, "model.hidden": (512, 256)},
 }
