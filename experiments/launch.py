@@ -171,8 +171,8 @@ fields:
 def launch(experiment: str, doc: str, make_task: Callable[[ConfigDict], Task]) -> None:
     """Runs an experiment from the command line and exits.
 
-    Exit codes: 0 done or interrupted and saved; 1 the run failed; 2 the command
-    cannot run.
+    Exit codes: 0 done or interrupted and saved; 1 the run failed or was broken off; 2
+    the command cannot run.
 
     Args:
         experiment: its name, as in configs/<experiment>.py.
@@ -193,6 +193,8 @@ def launch(experiment: str, doc: str, make_task: Callable[[ConfigDict], Task]) -
         _fail(error, argv, 2)
     except FloatingPointError as error:
         _fail(error, argv, 1)
+    except KeyboardInterrupt:  # before training, or the second one during it
+        sys.exit("interrupted; the same command starts again")
 
 
 def _check_compiler() -> None:

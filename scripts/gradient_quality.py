@@ -29,7 +29,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -194,6 +194,7 @@ def _cells(row: dict) -> list[str]:
 def main(argv: list[str]) -> None:
     """Measures, prints the table and writes the files."""
     del argv
+    logging.set_verbosity(logging.WARNING)
     temperatures = [float(t) for t in _TEMPERATURES.value]
     probe = Probe(_CONFIG.value)
     exact, noise, how = probe.exact()

@@ -141,6 +141,25 @@ def test_run_that_diverges_is_one_line(tmp_path, monkeypatch, capsys):
     assert not (tmp_path / "checkpoints").exists()
 
 
+def test_ctrl_c_before_training_is_one_line(monkeypatch, capsys):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    code, out, _ = call(monkeypatch, capsys, make_task=interrupted)
+    assert code == "interrupted; the same command starts again" and out == ""
+
+
+def test_train_only_says_what_is_left_to_do(tmp_path, monkeypatch, capsys):
+    made = runs.config(num_steps=5, estimator="exact")
+    arguments = [*runs.flags(made), f"--workdir={tmp_path}", "--train_only"]
+    code, out, err = call(
+        monkeypatch, capsys, *arguments, make_task=lambda config: runs.task()
+    )
+    assert (code, err) == (0, "")
+    assert out == f"trained; without --train_only the command evaluates {tmp_path}\n"
+    assert not (tmp_path / "result.json").exists()
+
+
 def test_help_lists_everything(monkeypatch, capsys):
     for flag in ("--help", "-h"):
         code, out, err = call(monkeypatch, capsys, flag)
