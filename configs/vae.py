@@ -3,13 +3,48 @@
 python -m experiments.vae --config=configs/vae.py            # categorical
 python -m experiments.vae --config=configs/vae.py:bernoulli  # 784-200-784
 python -m experiments.vae --config=configs/vae.py:mlp        # 784-512-256-(30×10)-…
+python -m experiments.vae --config=configs/vae.py:200H~200H~784V
+
+The last is written as by Maddison et al. (2017), <units>H…784V[-4ary|-8ary], and any
+such name is a variant, beside those that the paper has: from the top down, one <units>H
+a stochastic layer, of binary or of 4-ary or 8-ary variables that take 2 or 3 units
+each. Before its right neighbour stands - for a linear connection or ~ for one with two
+tanh layers.
 """
+
+import re
 
 from ml_collections import ConfigDict, config_dict
 
+from configs import networks
+from configs.common import common_fields
 
-def _unset() -> config_dict.FieldReference:
-    return config_dict.placeholder(float)
+GRAMMAR = (
+    "<units>H…784V[-4ary|-8ary], with - (linear) or ~ (two tanh layers) after each H, "
+    "for example 200H-784V or 240H~240H~784V-4ary"
+)
+
+
+def _network(name: str) -> dict:
+    """The fields of a network that is written as in Maddison et al. (2017)."""
+    match = re.fullmatch(rf"((?:[0-9]+H[-~])+)784V{networks.ARITY}", name)
+    if not match:
+        raise ValueError(
+            f"config variant {name!r}: must be one of categorical, bernoulli, mlp or "
+            f"{GRAMMAR}"
+        )
+    layers, arity = match[1], int(match[2] or 2)
+    units = [int(size) for size in re.findall("[0-9]+", layers)]
+    *higher, lowest = networks.variables(name, units, arity)
+    return networks.fields(arity) | {
+        "learning_rate": 1e-4 if "~" in layers else 3e-4,
+        "objective": "relaxed_density",
+        "prior_temperature": networks.PRIOR_TEMPERATURES[arity],
+        "model.num_variables": lowest,
+        "model.higher": tuple(reversed(higher)),
+        "model.connections": "".join(re.findall("[-~]", layers)),
+        "model.centring": 0.9,
+    }
 
 
 VARIANTS = {
@@ -23,62 +58,46 @@ VARIANTS = {
         "schedule.rate": 4e-5,
     },
     "mlp": {"model.num_variables": 30, "model.hidden": (512, 256)},
+    **{
+        name: _network(name)
+        for name in (
+            *("200H-784V", "200H-200H-784V", "200H~784V", "200H~200H~784V"),
+            *(
+                f"{'240H~' * layers}784V{arity}"
+                for layers in (1, 2)
+                for arity in ("", "-4ary", "-8ary")
+            ),
+        )
+    },
 }
 
 
 def get_config(variant: str = "categorical") -> ConfigDict:
     """The config of a variant; every field has its meaning beside it."""
-    if variant not in VARIANTS:
-        raise ValueError(
-            f"config variant {variant!r}: must be one of {', '.join(VARIANTS)}"
-        )
-    config = ConfigDict()
-    config.seed = 0  # of parameters, batches and noise
-    config.num_steps = 20_000  # training steps
-    config.batch_size = 100  # images a step
+    overrides = VARIANTS[variant] if variant in VARIANTS else _network(variant)
+    config = common_fields()
     config.learning_rate = 1e-3  # of the optimiser, constant
-    config.optimizer = "adam"  # adam or sgd (momentum 0.9)
-    config.weight_decay = 0.0  # L2 penalty's factor, on weights and not on biases
-
-    config.estimator = "gumbel_softmax"  # a name in gumbel.estimators.ESTIMATORS
-    config.num_samples = 1  # m of the training bound
     config.objective = "soft_mass"  # KL: relaxed_density, soft_mass or analytic
-    config.temperature = 1.0  # at step 0
     config.prior_temperature = config_dict.placeholder(float)  # of (20); none: the same
     config.schedule = ConfigDict()
     config.schedule.minimum = 0.5  # floor of the temperature
     config.schedule.rate = 1e-4  # temperature · exp(−rate · step)
     config.schedule.every = 500  # steps between updates of the temperature
-    config.slope = ConfigDict()
-    config.slope.rate = 0.04  # slope_annealed_st: slope = 1 + rate · epoch …
-    config.slope.maximum = 5.0  # … up to this
-    # Unset: the estimator's own default.
-    config.options = ConfigDict()
-    config.options.baseline_decay = _unset()  # of the running mean of the signal
-    config.options.variance_decay = _unset()  # of its running variance; 1: not used
-    config.options.baseline_learning_rate = _unset()  # of NVIL's learned baselines
 
     config.model = ConfigDict()
     config.model.family = "categorical"  # latents: categorical or bernoulli
-    config.model.num_variables = 20  # latent variables, N
+    config.model.num_variables = 20  # latent variables next to the pixels, N
+    config.model.higher = ()  # variables of the stochastic layers above, upwards
     config.model.num_classes = 10  # classes of a variable, K (2 for bernoulli)
-    config.model.code = "plain"  # of the latents for the decoder: plain or corners, ±1
-    config.model.hidden = ()  # encoder widths; the decoder mirrors them; (): linear
-    config.model.prior = "learned"  # learned or uniform
-
-    config.dataset = ConfigDict()
-    config.dataset.name = "mnist"  # mnist is built in; others by their TFDS name
-    config.dataset.data_dir = config_dict.placeholder(str)  # prepared TFDS folder
-    config.dataset.binarization = "static"  # static, dynamic or threshold
+    config.model.code = "plain"  # what flows on: plain, or corners of {−1, 1}^(log2 K)
+    config.model.hidden = ()  # ReLU widths, one layer: pixels to latents, mirrored
+    config.model.connections = ""  # instead of hidden: a - or ~ a layer, from the top
+    config.model.centring = config_dict.placeholder(float)  # decay of encoders' centres
+    config.model.prior = "learned"  # of the top layer: learned or uniform
 
     config.eval_samples = 100  # m of the final bounds L_m
-    config.train_samples = 0  # m of a final bound on the training set; 0: none
     config.report_samples = ()  # further m of the final bounds
     config.valid_samples = 1  # m of the validation bound during training
-    config.eval_batch_size = 100  # images evaluated together
-    config.log_every = 500  # steps in one compiled call, and between log lines
-    config.eval_every = 2_500  # steps between validations
-    config.checkpoint_every = 2_500  # steps between checkpoints
 
-    config.update_from_flattened_dict(VARIANTS[variant])
+    config.update_from_flattened_dict(overrides)
     return config.lock()

@@ -35,6 +35,14 @@ def fraction() -> Rule:
     return lambda value: 0 <= value <= 1, "from 0 to 1"
 
 
+def positive_integers() -> Rule:
+    """A tuple of positive integers; may be empty."""
+    return (
+        lambda values: all(isinstance(n, int) and n > 0 for n in values),
+        "a tuple of positive integers",
+    )
+
+
 def one_of(choices) -> Rule:
     """One of some names."""
     return lambda value: value in tuple(choices), f"one of {', '.join(choices)}"
@@ -54,10 +62,7 @@ def common_rules() -> dict[str, Rule]:
     )
     return {
         "train_samples": at_least(0),
-        "report_samples": (
-            lambda samples: all(isinstance(m, int) and m > 0 for m in samples),
-            "a tuple of positive integers",
-        ),
+        "report_samples": positive_integers(),
         "weight_decay": at_least(0),
         "slope.rate": at_least(0),
         "slope.maximum": at_least(1),
@@ -123,9 +128,11 @@ def unknown_field(name: str, config) -> str:
 def field_help(config_file: str) -> str:
     """The fields of a config file, their defaults and meaning, for --help.
 
-    The meaning is the comment beside the assignment, so it cannot drift from it.
+    The meaning is the comment beside the assignment, so it cannot drift from it. The
+    fields common to all experiments are in a file of their own.
     """
-    source = Path(config_file).read_text()
+    files = REPOSITORY / "configs" / "common.py", Path(config_file)
+    source = "".join(file.read_text() for file in files)
     pattern = re.compile(r"^    config\.([\w.]+) = (.+?)  # (.+)$", re.MULTILINE)
     rows = [
         (

@@ -118,16 +118,17 @@ def completions(truth, completed, mean, path: Path) -> None:
     _save(figure, path)
 
 
-def latent_usage(probabilities, path: Path) -> None:
+def latent_usage(probabilities, path: Path, about: str = "the image") -> None:
     """Draws how the posterior uses each latent variable.
 
     Left, the aggregate posterior: a variable whose classes are used evenly fills its
-    column. Right, the information in nats that each variable carries about the image,
+    column. Right, the information in nats that each variable carries about its input,
     H[mean posterior] − mean H[posterior]; one that carries none has collapsed.
 
     Args:
         probabilities: posterior probabilities of many images, [n, N, K].
         path: the file to write.
+        about: what the posterior is given, in words.
     """
     probabilities = np.asarray(probabilities, np.float64)
     mean = probabilities.mean(axis=0)
@@ -142,7 +143,7 @@ def latent_usage(probabilities, path: Path) -> None:
     right.set(
         xlabel="latent variable, by information",
         ylabel="nats",
-        title=f"information about the image: {information.sum():.1f} nats in all",
+        title=f"information about {about}: {information.sum():.1f} nats in all",
     )
     _save(figure, path)
 

@@ -1,14 +1,14 @@
 """What the experiments with layers of discrete latents and binary pixels share."""
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import gumbel
-from experiments import binarization
+from experiments import binarization, data
 from experiments.configuration import ConfigError, Rule, at_least, common_rules, one_of
 from experiments.step import OPTIMIZERS
 from gumbel.coding import CODES, is_power_of_two
@@ -67,6 +67,35 @@ def check_latents(model) -> None:
             f"config.model.num_classes={model.num_classes}: "
             "must be a power of two for model.code='corners'"
         )
+
+
+def load_pixels(config) -> tuple[binarization.Pixels, str]:
+    """Reads the binary pixels of a checked config, and the data set's checksum.
+
+    Raises:
+        DataError: if the data set cannot be read.
+    """
+    dataset = data.load(config.dataset.name, config.dataset.data_dir)
+    pixels = binarization.binarized(dataset, config.dataset.binarization)
+    return pixels, dataset.checksum
+
+
+def pixel_fields(pixels: binarization.Pixels, arrange: Callable) -> dict[str, Any]:
+    """The fields of a Task that hold its data.
+
+    Args:
+        pixels: of every split.
+        arrange: images [n, D] -> the program's args.
+    """
+    return {
+        "data": {"images": jnp.asarray(pixels.train)},
+        "batch": lambda key, rows: arrange(pixels.batch(key, rows["images"])),
+        # uint8, a quarter of the memory: they become floats where they meet a weight.
+        "evaluation": {
+            split: arrange(jnp.asarray(images))
+            for split, images in pixels.fixed.items()
+        },
+    }
 
 
 def visible_bias_init(pixel_mean: np.ndarray) -> Callable:

@@ -6,6 +6,7 @@ said in one line, with exit code 2.
 
 import shlex
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -148,6 +149,7 @@ def parse(argv: list[str], experiment: str, default_config: str) -> Command:
 def help_text(experiment: str, doc: str, config_file: str) -> str:
     """What --help prints: the idea, the flags, the variants and every field."""
     shown = Path(config_file).relative_to(REPOSITORY)
+    names = f"variants: {', '.join(configuration.variants(config_file))}"
     return f"""{doc.strip()}
 
 usage: python -m experiments.{experiment} [--config=FILE[:VARIANT]]
@@ -162,7 +164,7 @@ usage: python -m experiments.{experiment} [--config=FILE[:VARIANT]]
                                      test set; the command without it goes on
   --debug                            show the traceback behind a one-line error
 
-variants: {", ".join(configuration.variants(config_file))}
+{textwrap.fill(names, 80, subsequent_indent="  ", break_on_hyphens=False)}
 
 fields:
 {configuration.field_help(config_file)}"""

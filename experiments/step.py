@@ -25,13 +25,16 @@ OPTIMIZERS: Mapping[str, Callable[[], optax.GradientTransformation]] = {
 }
 
 
-# What the root key is folded with for anything but a step; far above any step.
-ORDER, INIT, EVALUATE, DRAW = (2**32 - 1 - i for i in range(4))
+# What the root key is folded with for anything but a step, and for TRACK the key of a
+# step's noise; far above any step or sample.
+ORDER, INIT, EVALUATE, DRAW, TRACK = (2**32 - 1 - i for i in range(5))
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
     """What an experiment hands to the loop.
+
+    `params` are all variables of a model: what is learned, and what `track` moves.
 
     Attributes:
         experiment: its name.
@@ -42,6 +45,8 @@ class Task:
         evaluation: the args for each of "train", "valid" and "test", all examples.
         draw: (params, key, directory) -> None, draws the figures of the model.
         checksum: SHA-256 of the data set.
+        track: (key, params, *args) -> params in which running averages over batches
+            have moved, where a model has any: no gradient reaches these.
     """
 
     experiment: str
@@ -52,6 +57,7 @@ class Task:
     evaluation: Mapping[str, tuple[jax.Array, ...]]
     draw: Callable[[Any, jax.Array, Path], None]
     checksum: str
+    track: Callable[..., Any] = lambda key, params, *args: params
 
     @property
     def num_examples(self) -> int:
@@ -83,11 +89,15 @@ def hyper_parameters(config) -> dict[str, Any]:
         "weight_decay": config.weight_decay,
         "schedule": {"initial": config.temperature, **config.schedule.to_dict()},
         "slope": config.slope.to_dict(),
-        "options": {"prior_temperature": config.prior_temperature, **config.options},
+        "options": {
+            name: value
+            for name, value in (
+                ("prior_temperature", config.prior_temperature),
+                *config.options.items(),
+            )
+            if value is not None  # the estimator's own default
+        },
     }
-    # Not given: the estimator's own default.
-    given = {n: v for n, v in hyper["options"].items() if v is not None}
-    hyper["options"] = given
     return jax.tree.map(jnp.asarray, hyper)
 
 
@@ -133,9 +143,12 @@ def make_train_step(task: Task, config) -> Callable:
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         updates = jax.tree.map(lambda u: -hyper["learning_rate"] * u, updates)
+        # What is tracked has a gradient of 0 and hence no update, nor weight decay.
+        track_key = jax.random.fold_in(noise_key, TRACK)
+        tracked = task.track(track_key, state.params, *args)
         new_state = state.replace(
             step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            params=optax.apply_updates(tracked, updates),
             opt_state=opt_state,
             estimator_state=estimator_state,
         )

@@ -15,17 +15,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import binarization, data, figures
-from experiments.configuration import (
-    Rule,
-    at_least,
-    check_config,
-)
+from experiments import figures
+from experiments.configuration import Rule, at_least, check_config
 from experiments.latents import (
     FAMILIES,
     Family,
     check_latents,
     latent_rules,
+    load_pixels,
+    pixel_fields,
     visible_bias_init,
 )
 from experiments.launch import launch
@@ -120,8 +118,7 @@ def make_task(config) -> Task:
     """
     check_config(config, rules())
     check_latents(config.model)
-    dataset = data.load(config.dataset.name, config.dataset.data_dir)
-    pixels = binarization.binarized(dataset, config.dataset.binarization)
+    pixels, checksum = load_pixels(config)
     family = FAMILIES[config.model.family]
     _, lower_mean = halves(pixels.mean[None])
     model = make_model(config.model, lower_mean[0])
@@ -134,14 +131,9 @@ def make_task(config) -> Task:
         experiment="structured_prediction",
         program=make_program(model, family),
         init=init,
-        data={"images": jnp.asarray(pixels.train)},
-        batch=lambda key, rows: halves(pixels.batch(key, rows["images"])),
-        # uint8, a quarter of the memory: they become floats where they meet a weight.
-        evaluation={
-            split: halves(jnp.asarray(images)) for split, images in pixels.fixed.items()
-        },
         draw=make_draw(model, family, np.float32(pixels.fixed["valid"][:DIGITS])),
-        checksum=dataset.checksum,
+        checksum=checksum,
+        **pixel_fields(pixels, halves),
     )
 
 

@@ -1,11 +1,16 @@
 """The discrete variational auto-encoder of both papers.
 
-An encoder gives the logits of discrete latents z, a decoder those of binary pixels x,
-and the bound log p(x|z) − KL(q(z|x) ‖ p(z)) is maximised. One stochastic layer:
-784-(20×10)-784 categorical and 784-200-784 Bernoulli, linear, and an MLP. Training
-goes through the gradient estimator of choice; evaluation always through hard samples.
+Encoders give the logits of layers of discrete latents z, decoders those of what is
+below a layer, binary pixels x at the bottom, and a bound on log p(x) is maximised:
+log p(x|z) − KL(q(z|x) ‖ p(z)), or with several samples the log-mean-exp of it. The
+networks are those of Jang et al. (2017), one stochastic layer, and those of Maddison et
+al. (2017), any number of layers on the corners of a cube. Training goes through the
+gradient estimator of choice; evaluation always through hard samples. Besides the
+variants named below, any <units>H…784V[-4ary|-8ary] is one, with - (linear) or ~ (two
+tanh layers) after each H.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,13 +19,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import binarization, data, figures
-from experiments.configuration import Rule, check_config, one_of
+from experiments import figures
+from experiments.configuration import (
+    ConfigError,
+    Rule,
+    check_config,
+    fraction,
+    one_of,
+    optional,
+    positive_integers,
+)
 from experiments.latents import (
     FAMILIES,
     Family,
     check_latents,
     latent_rules,
+    load_pixels,
+    pixel_fields,
     visible_bias_init,
 )
 from experiments.launch import launch
@@ -28,72 +43,158 @@ from experiments.step import Task
 from gumbel.coding import CODES
 from gumbel.nets import DiscreteVae
 from gumbel.objectives import bernoulli_log_likelihood
+from gumbel.programs import Program, hard, interpret
 
 PRIORS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
     "learned": lambda logits: logits,
     "uniform": jnp.zeros_like,
 }
+# Tanh layers of a connection, by the character that stands for it in a name.
+CONNECTIONS: Mapping[str, int] = {"-": 0, "~": 2}
 
 
 def rules() -> dict[str, Rule]:
     """What is allowed in the fields of configs/vae.py."""
     return latent_rules() | {
-        "model.hidden": (
-            lambda widths: all(isinstance(w, int) and w > 0 for w in widths),
-            "a tuple of positive integers, () for a linear model",
+        "model.higher": positive_integers(),
+        "model.hidden": positive_integers(),
+        "model.connections": (
+            lambda names: set(names) <= set(CONNECTIONS),
+            f"made of {' and '.join(CONNECTIONS)}",
         ),
+        "model.centring": optional(fraction()),
         "model.prior": one_of(PRIORS),
     }
 
 
+def check_layers(model, objective: str) -> None:
+    """Checks that config.model connects its layers, and that the objective suits them.
+
+    Raises:
+        ConfigError: if not.
+    """
+    layers = 1 + len(model.higher)
+    if layers > 1 and objective == "analytic":
+        # It would average over a layer apart from the layer above, which knows it.
+        raise ConfigError(
+            "config.objective='analytic': must be relaxed_density or soft_mass for "
+            f"{layers} stochastic layers: the prior of one depends on a draw given it"
+        )
+    if model.connections and model.hidden:
+        raise ConfigError(
+            f"config.model.hidden={tuple(model.hidden)}: must be () for "
+            f"config.model.connections={model.connections!r}"
+        )
+    if len(model.connections) != layers and (model.connections or layers > 1):
+        raise ConfigError(
+            f"config.model.connections={model.connections!r}: must have one of "
+            f"{' and '.join(CONNECTIONS)} for each of {layers} stochastic layers"
+        )
+
+
 def make_model(config, pixel_mean: np.ndarray) -> DiscreteVae:
-    """The network, its visible biases set to the logit of the pixel means."""
+    """The network, its visible biases set to the logit of the pixel means.
+
+    The tanh layers of a connection have the size of the stochastic layer that it leads
+    down from. The inference network mirrors it with the same sizes, though there the
+    connection leads up to that layer: the pixels' size stands for no stochastic layer.
+    """
+    family, code = FAMILIES[config.family], CODES[config.code]
+    shapes = tuple(
+        family.latent_shape(n, config.num_classes)
+        for n in (config.num_variables, *config.higher)
+    )
+    values = (jax.ShapeDtypeStruct((1, *shape), jnp.float32) for shape in shapes)
+    units = [jax.eval_shape(code, value).shape[1] for value in values]
+    if config.connections:
+        activation = jnp.tanh
+        connections = zip(units, reversed(config.connections), strict=True)
+        hidden = tuple((size,) * CONNECTIONS[name] for size, name in connections)
+    else:
+        activation, hidden = jax.nn.relu, (tuple(config.hidden),)
+    centres = [jnp.asarray(pixel_mean), *(jnp.zeros(size) for size in units[:-1])]
     return DiscreteVae(
-        latent_shape=FAMILIES[config.family].latent_shape(
-            config.num_variables, config.num_classes
-        ),
-        hidden=tuple(config.hidden),
+        latent_shapes=shapes,
+        hidden=hidden,
         num_pixels=len(pixel_mean),
         visible_bias_init=visible_bias_init(pixel_mean),
-        code=CODES[config.code],
+        code=code,
+        activation=activation,
+        centre_inits=()
+        if config.centring is None
+        else tuple(functools.partial(jnp.copy, centre) for centre in centres),
     )
 
 
-def make_program(model: DiscreteVae, family: Family, prior: Callable):
+def make_program(model: DiscreteVae, family: Family, prior: Callable) -> Program:
     """The discrete VAE as a stochastic program of (params, x [B, D])."""
 
     def program(params, x):
-        posterior = family.distribution(model.apply(params, x, method="encode"))
-
         def run(draw):
-            z = draw("z", posterior)
-            logits = model.apply(params, z.value, method="decode")
-            prior_logits = prior(model.apply(params, method="prior_logits"))
-            kl = z.kl(family.distribution(prior_logits))
-            return bernoulli_log_likelihood(logits, x) - kl
+            below, nodes = x, []
+            for layer, name in enumerate(model.layer_names):
+                logits = model.apply(params, below, layer, method="encode")
+                nodes.append(draw(name, family.distribution(logits)))
+                below = nodes[-1].value
+            pixels, *conditionals = (
+                model.apply(params, node.value, layer, method="decode")
+                for layer, node in enumerate(nodes)
+            )
+            top = prior(model.apply(params, method="prior_logits"))
+            kl = sum(
+                node.kl(family.distribution(logits))
+                for node, logits in zip(nodes, [*conditionals, top], strict=True)
+            )
+            return bernoulli_log_likelihood(pixels, x) - kl
 
         return run
 
     return program
 
 
+def make_track(model: DiscreteVae, program: Program, decay: float | None) -> Callable:
+    """Makes (key, params, x [B, D]) -> params, the centres, if any, moved by a batch.
+
+    A centre is a running mean of a layer's activity, the coded samples of its posterior
+    (Maddison et al., 2017, appendix D.4), here always hard ones, so that it is the same
+    thing for every estimator and in evaluation. That of the pixels stays: it is their
+    mean over the training set.
+    """
+
+    def track(key, params, x):
+        if decay is None:
+            return params
+        _, nodes = interpret(program(params, x), key, hard())
+        centres = dict(params["centres"])
+        for name in model.layer_names[:-1]:
+            activity = model.code(nodes[name].value).mean(axis=0)
+            centres[name] = decay * centres[name] + (1 - decay) * activity
+        return {**params, "centres": centres}
+
+    return track
+
+
 def make_draw(model: DiscreteVae, family: Family, prior: Callable, images) -> Callable:
     """Makes the function that draws samples, reconstructions and latent usage."""
+    program = make_program(model, family, prior)
 
     @jax.jit
     def look(params, key):
-        sample_key, posterior_key = jax.random.split(key)
+        posterior_key, *sample_keys = jax.random.split(key, 1 + len(model.layer_names))
         logits = prior(model.apply(params, method="prior_logits"))
-        prior_samples = family.distribution(
-            jnp.broadcast_to(logits, (100, *logits.shape))
-        ).sample(sample_key)
-        posterior_logits = model.apply(params, images, method="encode")
-        codes = family.distribution(posterior_logits).sample(posterior_key)
-        decoded = (
-            jax.nn.sigmoid(model.apply(params, z, method="decode"))
-            for z in (prior_samples, codes[:30])
-        )
-        return *decoded, family.probabilities(posterior_logits)
+        logits = jnp.broadcast_to(logits, (100, *logits.shape))
+        # Ancestral: from the top layer down to the pixels.
+        for layer, sample_key in reversed(list(enumerate(sample_keys))):
+            z = family.distribution(logits).sample(sample_key)
+            logits = model.apply(params, z, layer, method="decode")
+        _, nodes = interpret(program(params, images), posterior_key, hard())
+        codes = nodes[model.layer_names[0]].value[:30]
+        decoded = model.apply(params, codes, method="decode")
+        probabilities = {
+            name: family.probabilities(node.distribution.logits)
+            for name, node in nodes.items()
+        }
+        return jax.nn.sigmoid(logits), jax.nn.sigmoid(decoded), probabilities
 
     def draw(params: Any, key, directory: Path) -> None:
         samples, decoded, probabilities = look(params, key)
@@ -108,7 +209,11 @@ def make_draw(model: DiscreteVae, family: Family, prior: Callable, images) -> Ca
             directory / "reconstructions.png",
             "validation images, each above its reconstruction from one hard sample",
         )
-        figures.latent_usage(probabilities, directory / "latents.png")
+        below = "the image"
+        for name in model.layer_names:
+            path = directory / f"latents{name.removeprefix('z')}.png"
+            figures.latent_usage(probabilities[name], path, below)
+            below = f"a sample of {name}"
 
     return draw
 
@@ -122,22 +227,19 @@ def make_task(config) -> Task:
     """
     check_config(config, rules())
     check_latents(config.model)
-    dataset = data.load(config.dataset.name, config.dataset.data_dir)
-    pixels = binarization.binarized(dataset, config.dataset.binarization)
+    check_layers(config.model, config.objective)
+    pixels, checksum = load_pixels(config)
     family, prior = FAMILIES[config.model.family], PRIORS[config.model.prior]
     model = make_model(config.model, pixels.mean)
+    program = make_program(model, family, prior)
     return Task(
         experiment="vae",
-        program=make_program(model, family, prior),
+        program=program,
         init=lambda key: model.init(key, jnp.zeros((1, model.num_pixels))),
-        data={"images": jnp.asarray(pixels.train)},
-        batch=lambda key, rows: (pixels.batch(key, rows["images"]),),
-        # uint8, a quarter of the memory: they become floats where they meet a weight.
-        evaluation={
-            split: (jnp.asarray(images),) for split, images in pixels.fixed.items()
-        },
         draw=make_draw(model, family, prior, np.float32(pixels.fixed["valid"][:2000])),
-        checksum=dataset.checksum,
+        checksum=checksum,
+        track=make_track(model, program, config.model.centring),
+        **pixel_fields(pixels, lambda images: (images,)),
     )
 
 

@@ -13,7 +13,7 @@ Initializer = Callable
 
 
 class Mlp(nn.Module):
-    """Dense layers with a ReLU between them; a linear map when `hidden` is empty.
+    """Dense layers with a non-linearity between them; linear when `hidden` is empty.
 
     Glorot-uniform weights and zero biases, but for the last bias if one is given.
 
@@ -21,17 +21,19 @@ class Mlp(nn.Module):
         hidden: widths of the hidden layers.
         features: width of the output, which has no activation.
         bias_init: initialiser of the output's bias.
+        activation: the non-linearity.
     """
 
     hidden: Sequence[int]
     features: int
     bias_init: Initializer = nn.initializers.zeros
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
 
     @nn.compact
     def __call__(self, x):
         """Maps [..., D] to [..., features]."""
         for width in self.hidden:
-            x = nn.relu(
+            x = self.activation(
                 nn.Dense(width, kernel_init=nn.initializers.glorot_uniform())(x)
             )
         return nn.Dense(
@@ -42,44 +44,97 @@ class Mlp(nn.Module):
 
 
 class DiscreteVae(nn.Module):
-    """Encoder, decoder and prior of a VAE with one layer of discrete latents.
+    """Encoders, decoders and prior of a VAE with layers of discrete latents.
+
+    q(z1|x) q(z2|z1) … q(zL|zL−1) and p(zL) p(zL−1|zL) … p(x|z1), Burda et al. (2016)
+    with discrete latents for Gaussian ones. Layers are counted from the pixels up, from
+    0; the encoder of a layer maps what is below it to its logits, and its decoder the
+    layer to the logits of what is below.
+
+    Where there are centres, the encoders see their inputs less these: Maddison, Mnih &
+    Teh (2017), appendix D.4. They are variables of a collection of their own, named for
+    the input, [size of the input]; no gradient reaches them, and to move them is the
+    caller's.
 
     Attributes:
-        latent_shape: (N,) for Bernoulli or (N, K) for categorical latents.
-        hidden: encoder widths from the pixels to the latents; the decoder mirrors them.
+        latent_shapes: of each layer, (N,) for Bernoulli or (N, K) for categorical.
+        hidden: of each layer, the encoder's widths upwards; the decoder mirrors them.
         num_pixels: D.
-        visible_bias_init: initialiser of the decoder's output bias.
-        code: value of the latents, [B, N] or [B, N, K] -> the decoder's input, [B, U].
+        visible_bias_init: initialiser of the bias of the pixels' logits.
+        code: value of a layer, [B, N] or [B, N, K] -> input of its neighbours, [B, U].
+        activation: the non-linearity of the hidden layers.
+        centre_inits: of each encoder, () -> its first centre; none where not centred.
     """
 
-    latent_shape: tuple[int, ...]
-    hidden: Sequence[int]
+    latent_shapes: Sequence[tuple[int, ...]]
+    hidden: Sequence[Sequence[int]]
     num_pixels: int
     visible_bias_init: Initializer
     code: Callable[[jax.Array], jax.Array] = plain_code
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    centre_inits: Sequence[Callable[[], jax.Array]] = ()
 
     def setup(self):
-        self.encoder = Mlp(self.hidden, math.prod(self.latent_shape))
-        self.decoder = Mlp(
-            tuple(reversed(self.hidden)), self.num_pixels, self.visible_bias_init
+        sizes = [math.prod(shape) for shape in self.latent_shapes]
+        self.encoder, *self.higher_encoders = (
+            Mlp(widths, size, activation=self.activation)
+            for widths, size in zip(self.hidden, sizes, strict=True)
         )
-        self.prior = self.param("prior", nn.initializers.zeros, self.latent_shape)
+        below = [(self.num_pixels, self.visible_bias_init)]
+        below += [(size, nn.initializers.zeros) for size in sizes[:-1]]
+        self.decoder, *self.higher_decoders = (
+            Mlp(tuple(reversed(widths)), size, bias_init, self.activation)
+            for widths, (size, bias_init) in zip(self.hidden, below, strict=True)
+        )
+        self.prior = self.param("prior", nn.initializers.zeros, self.latent_shapes[-1])
+        self.centres = [
+            self.variable("centres", name, init)
+            for name, init in zip(
+                ("x", *self.layer_names), self.centre_inits, strict=False
+            )
+        ]
 
-    def encode(self, x):
-        """Posterior logits, [B, D] -> [B, N] or [B, N, K]."""
-        return self.encoder(x).reshape(x.shape[0], *self.latent_shape)
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The names of the layers, from the pixels up: z, z2, z3, …"""
+        return ("z", *(f"z{i}" for i in range(2, len(self.latent_shapes) + 1)))
 
-    def decode(self, z):
-        """Pixel logits, [B, N] or [B, N, K] -> [B, D]."""
-        return self.decoder(self.code(z))
+    def encode(self, below, layer: int = 0):
+        """Posterior logits of a layer, [B, N] or [B, N, K].
+
+        Args:
+            below: the pixels [B, D], or the value of the layer below.
+            layer: counted from 0, the one next to the pixels.
+        """
+        h = self.code(below) if layer else below
+        if self.centre_inits:
+            h = h - jax.lax.stop_gradient(self.centres[layer].value)[None]
+        logits = (self.encoder, *self.higher_encoders)[layer](h)
+        return logits.reshape(h.shape[0], *self.latent_shapes[layer])
+
+    def decode(self, z, layer: int = 0):
+        """Logits of what is below a layer: pixels [B, D], or [B, N] or [B, N, K].
+
+        Args:
+            z: the value of the layer, [B, N] or [B, N, K].
+            layer: counted from 0, the one next to the pixels.
+        """
+        logits = (self.decoder, *self.higher_decoders)[layer](self.code(z))
+        if layer == 0:
+            return logits
+        return logits.reshape(z.shape[0], *self.latent_shapes[layer - 1])
 
     def prior_logits(self):
-        """Learned prior logits, [N] or [N, K], uniform at the start."""
+        """Learned logits of the top layer, [N] or [N, K], uniform at the start."""
         return self.prior
 
     def __call__(self, x):
         """Touches every parameter, for `init`."""
-        return self.decode(jnp.zeros_like(self.encode(x))), self.prior_logits()
+        below, decoded = x, []
+        for layer, _ in enumerate(self.latent_shapes):
+            below = jnp.zeros_like(self.encode(below, layer))
+            decoded.append(self.decode(below, layer))
+        return decoded, self.prior_logits()
 
 
 class StochasticNet(nn.Module):

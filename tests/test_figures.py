@@ -69,3 +69,6 @@ def test_latent_usage_numbers(tmp_path, saved):
     expected = np.stack([[0.25] * 4, [0.5, 0, 0, 0.5], [0.25] * 4], axis=1)
     np.testing.assert_allclose(shown, expected, atol=1e-12)
     assert right.lines[0].get_ydata()[0] == pytest.approx(np.log(4))
+    assert "about the image:" in right.get_title()
+    figures.latent_usage(two[:, None], tmp_path / "two.png", "a sample of z")
+    assert "about a sample of z: 0.7 nats" in saved["two.png"].axes[1].get_title()

@@ -205,9 +205,9 @@ def test_config_and_workdir_from_another_directory(tmp_path, monkeypatch):
     assert there.workdir == tmp_path / "run"
     # A file that is there comes first.
     (tmp_path / "configs").mkdir()
-    source = pathlib.Path(CONFIG_FILE).read_text().replace("seed = 0", "seed = 9")
+    source = pathlib.Path(CONFIG_FILE).read_text().replace("rate = 1e-3", "rate = 9.0")
     (tmp_path / "configs" / "vae.py").write_text(source)
-    assert parse("--config=configs/vae.py").config.seed == 9
+    assert parse("--config=configs/vae.py").config.learning_rate == 9
 
 
 def test_continue_line_names_the_repository_only_from_elsewhere(tmp_path, monkeypatch):

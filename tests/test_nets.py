@@ -13,7 +13,7 @@ from gumbel.nets import DiscreteVae, StochasticNet
 
 def make(latent_shape, hidden=()):
     bias = jnp.linspace(-1.0, 1.0, 7)
-    model = DiscreteVae(latent_shape, hidden, 7, lambda key, shape, dtype: bias)
+    model = DiscreteVae((latent_shape,), (hidden,), 7, lambda *_: bias)
     return model, model.init(jax.random.key(0), jnp.zeros((1, 7)))
 
 
@@ -59,6 +59,59 @@ def test_linear_model_is_linear_and_mlp_is_not():
         x = jax.random.normal(jax.random.key(1), (5, 7))
         one, two = (model.apply(params, c * x, method="encode") for c in (1.0, -2.0))
         assert bool(jnp.allclose(-2.0 * one, two, atol=1e-5)) == linear
+
+
+def make_layers():
+    """Two layers, of two 4-ary and one 8-ary variable: four and three units."""
+    model = DiscreteVae(
+        ((2, 4), (1, 8)),
+        ((6, 5), ()),
+        7,
+        lambda *_: jnp.full(7, 0.5),
+        code=corner_code,
+        activation=jnp.tanh,
+        centre_inits=(lambda: jnp.arange(7.0), lambda: jnp.zeros(4)),
+    )
+    return model, jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 7)))
+
+
+def test_layers_have_glorot_weights_and_zero_biases_but_of_the_pixels():
+    _, variables = make_layers()
+    shapes = {
+        "encoder": [(7, 6), (6, 5), (5, 8)],
+        "decoder": [(4, 5), (5, 6), (6, 7)],
+        "higher_encoders_0": [(4, 8)],
+        "higher_decoders_0": [(3, 8)],
+    }
+    assert set(variables["params"]) == {*shapes, "prior"}
+    for part, sizes in shapes.items():
+        layers = variables["params"][part]
+        assert len(layers) == len(sizes)
+        for i, size in enumerate(sizes):
+            layer = layers[f"Dense_{i}"]
+            assert layer["kernel"].shape == size
+            limit = np.sqrt(6 / sum(size))
+            assert 0.5 * limit < np.abs(layer["kernel"]).max() <= limit
+            visible = part == "decoder" and i == 2
+            assert np.all(layer["bias"] == (0.5 if visible else 0.0))
+    np.testing.assert_array_equal(variables["params"]["prior"], np.zeros((1, 8)))
+
+
+def test_encoders_see_their_inputs_less_the_centres():
+    model, variables = make_layers()
+    # At its centre an input is 0, and 0 passes tanh layers without biases as 0.
+    x = jnp.arange(7.0)[None]
+    np.testing.assert_array_equal(
+        model.apply(variables, x, method="encode"), jnp.zeros((1, 2, 4))
+    )
+    assert np.abs(model.apply(variables, x + 1, method="encode")).min() > 0
+    # The corner of the classes 0 and 3 is (−1, −1, 1, 1).
+    z = jax.nn.one_hot(jnp.array([[0, 3]]), 4)
+    centres = variables["centres"] | {"z": jnp.array([-1.0, -1.0, 1.0, 1.0])}
+    moved = variables | {"centres": centres}
+    for given, zero in ((variables, False), (moved, True)):
+        logits = model.apply(given, z, 1, method="encode")
+        assert logits.shape == (1, 1, 8) and np.all(logits == 0) == zero
 
 
 @pytest.mark.parametrize(("num_classes", "coordinates"), [(2, 1), (4, 2), (8, 3)])

@@ -128,6 +128,8 @@ def test_encoder_and_likelihood_see_the_same_binary_pixels(monkeypatch):
     seen = {}
 
     class Spy:
+        layer_names = ("z",)
+
         def apply(self, params, *args, method):
             if method == "encode":
                 seen["encoder"] = args[0]
@@ -192,6 +194,38 @@ def test_check_task_says_what_cannot_run_without_compiling():
             step.check_task(task, runs.config(estimator="exact", num_samples=6))
         step.check_task(task, runs.config(estimator="exact", num_samples=2))
     assert not compiled
+
+
+def test_what_a_task_tracks_moves_apart_from_what_is_learned():
+    def program(params, x):
+        shifted = x - jax.lax.stop_gradient(params["mean"])[None]
+        return lambda draw: -((shifted @ params["weights"]) ** 2).sum(axis=1)
+
+    def track(key, params, x):
+        return params | {"mean": 0.5 * params["mean"] + 0.5 * x.mean(axis=0)}
+
+    weights = jnp.ones((runs.PIXELS, 2))
+    task = dataclasses.replace(
+        runs.task(program),
+        init=lambda key: {"weights": weights, "mean": jnp.zeros(runs.PIXELS)},
+        track=track,
+    )
+    config = runs.config(weight_decay=0.3)
+    key = jax.random.fold_in(jax.random.key(config.seed), step.ORDER)
+    rows = batch_indices(key, 0, 3, task.num_examples, config.batch_size)
+    mean = np.zeros(runs.PIXELS)
+    for index in rows:
+        mean = 0.5 * mean + 0.5 * np.asarray(task.data["images"])[index].mean(axis=0)
+    state, _ = run_chunk(task, config, 3)
+    np.testing.assert_allclose(state.params["mean"], mean, rtol=1e-5)
+    # The same mean whatever is learned; without `track` it stays.
+    still, _ = run_chunk(dataclasses.replace(task, track=step.Task.track), config, 3)
+    assert not np.any(still.params["mean"])
+    assert np.abs(state.params["weights"] - weights).min() > 1e-3
+    # The first step sees the mean of before it.
+    one, _ = run_chunk(task, config, 1)
+    other, _ = run_chunk(dataclasses.replace(task, track=step.Task.track), config, 1)
+    np.testing.assert_array_equal(one.params["weights"], other.params["weights"])
 
 
 def test_best_parameters_are_kept_until_a_better_bound():

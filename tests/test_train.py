@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import runs
 
-from configs import vae as vae_config
 from experiments import data, figures, report, train, vae
 from experiments.checkpoint import Checkpoints
 from experiments.interrupt import Interrupted
@@ -86,7 +85,7 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("variant", vae_config.VARIANTS)
+@pytest.mark.parametrize("variant", SMALL)
 def test_variants_end_to_end(variant, tmp_path, monkeypatch):
     noise = runs.dataset()
     monkeypatch.setattr(data, "load", lambda name, data_dir: noise)

@@ -33,7 +33,7 @@ def make(family: str, prior: str):
             "Dense_0": {"kernel": rng.normal(size=(D, latent)), "bias": latent}
         },
         "decoder": {"Dense_0": {"kernel": rng.normal(size=(latent, D)), "bias": D}},
-        "prior": rng.normal(size=model.latent_shape),
+        "prior": rng.normal(size=model.latent_shapes[0]),
     }
     for part in ("encoder", "decoder"):
         layer = tree[part]["Dense_0"]

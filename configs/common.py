@@ -1,0 +1,41 @@
+"""The fields that configs have in common, with the same default in all of them."""
+
+from ml_collections import ConfigDict, config_dict
+
+
+def _unset() -> config_dict.FieldReference:
+    return config_dict.placeholder(float)
+
+
+def common_fields() -> ConfigDict:
+    """A config of these fields, not locked; every field has its meaning beside it."""
+    config = ConfigDict()
+    config.seed = 0  # of parameters, batches and noise
+    config.num_steps = 20_000  # training steps
+    config.batch_size = 100  # images a step
+    config.optimizer = "adam"  # adam or sgd (momentum 0.9)
+    config.weight_decay = 0.0  # L2 penalty's factor, on weights and not on biases
+
+    config.estimator = "gumbel_softmax"  # a name in gumbel.estimators.ESTIMATORS
+    config.num_samples = 1  # m of the training bound
+    config.temperature = 1.0  # at step 0
+    config.slope = ConfigDict()
+    config.slope.rate = 0.04  # slope_annealed_st: slope = 1 + rate · epoch …
+    config.slope.maximum = 5.0  # … up to this
+    # Unset: the estimator's own default.
+    config.options = ConfigDict()
+    config.options.baseline_decay = _unset()  # of the running mean of the signal
+    config.options.variance_decay = _unset()  # of its running variance; 1: not used
+    config.options.baseline_learning_rate = _unset()  # of NVIL's learned baselines
+
+    config.dataset = ConfigDict()
+    config.dataset.name = "mnist"  # mnist, omniglot_burda, omniglot_archives, or a TFDS name
+    config.dataset.data_dir = config_dict.placeholder(str)  # folder with its files
+    config.dataset.binarization = "static"  # static, dynamic or threshold
+
+    config.train_samples = 0  # m of a final bound on the training set; 0: none
+    config.eval_batch_size = 100  # images evaluated together
+    config.log_every = 500  # steps in one compiled call, and between log lines
+    config.eval_every = 2_500  # steps between validations
+    config.checkpoint_every = 2_500  # steps between checkpoints
+    return config
