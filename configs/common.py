@@ -29,7 +29,7 @@ def common_fields() -> ConfigDict:
     config.options.baseline_learning_rate = _unset()  # of NVIL's learned baselines
 
     config.dataset = ConfigDict()
-    config.dataset.name = "mnist"  # mnist, omniglot_burda, omniglot_archives, or a TFDS name
+    config.dataset.name = "mnist"  # mnist, omniglot_burda, omniglot_archives or TFDS
     config.dataset.data_dir = config_dict.placeholder(str)  # folder with its files
     config.dataset.binarization = "static"  # static, dynamic or threshold
 
