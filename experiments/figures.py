@@ -192,3 +192,82 @@ def gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     )
     axes.legend(fontsize=8)
     _save(figure, path)
+
+
+# Of sweep: beyond this ratio of largest to smallest, an axis is logarithmic.
+_DECADE, _WIDE = 10, 3
+
+
+def sweep(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
+    """Draws the discrete and the relaxed bound against a swept field.
+
+    As figure 4, right, of Maddison, Mnih & Teh (2017): the mean and the standard
+    deviation over seeds; a colour for each combination of further swept fields.
+
+    Args:
+        records: the points of sweep.json; those that diverged are left out.
+        path: the file to write.
+        title: what the bounds are of.
+    """
+    records = [record for record in records if not record["diverged"]]
+    figure, axes = plt.subplots(figsize=(7, 5))
+    axes.set(title=title, ylabel="negative bound, nats")
+    if records:
+        _sweep_lines(axes, records)
+    _save(figure, path)
+
+
+def _sweep_lines(axes, records: Sequence[Mapping[str, Any]]) -> None:
+    field, *others = records[0]["fields"]
+    ticks = list(dict.fromkeys(record["fields"][field] for record in records))
+    place = _x_axis(axes, field, ticks)
+    lines: dict[tuple, dict[Any, list]] = {}
+    for record in records:
+        values = tuple(record["fields"][other] for other in others)
+        line = lines.setdefault(values, {})
+        line.setdefault(record["fields"][field], []).append(record)
+    colors = plt.colormaps["viridis"](np.linspace(0, 0.85, len(lines)))
+    everything = []
+    for number, (values, line) in enumerate(lines.items()):
+        # Names stand apart; markers at the same place would hide each other.
+        shift = 0.1 * (number - (len(lines) - 1) / 2) if place else 0.0
+        x = [place[tick] + shift if place else tick for tick in line]
+        for bound, style, filled in (("discrete", "-", True), ("relaxed", "--", False)):
+            nlls = [[r[bound]["nll"] for r in seeds] for seeds in line.values()]
+            everything += [nll for seeds in nlls for nll in seeds]
+            pairs = zip(others, values, strict=True)
+            axes.errorbar(
+                x,
+                [np.mean(seeds) for seeds in nlls],
+                [np.std(seeds, ddof=1) if len(seeds) > 1 else 0.0 for seeds in nlls],
+                fmt="o" if place else f"o{style}",
+                color=colors[number],
+                markerfacecolor=colors[number] if filled else "white",
+                capsize=3,
+                label=", ".join([bound, *(f"{o}={_text(v)}" for o, v in pairs)]),
+            )
+    if min(everything) > 0 and max(everything) > _WIDE * min(everything):
+        axes.set_yscale("log")
+    axes.legend(fontsize=8)
+
+
+def _x_axis(axes, field: str, ticks: Sequence) -> dict[Any, int] | None:
+    """Scales the axis of a swept field; the places of its values if these are names."""
+    axes.set_xlabel(field)
+    if isinstance(ticks[0], str):
+        axes.set_xticks(range(len(ticks)), ticks)
+        axes.set_xlim(-0.5, len(ticks) - 0.5)
+        return {tick: place for place, tick in enumerate(ticks)}
+    above = [tick for tick in ticks if tick > 0]
+    if above and max(above) > _DECADE * min(above):
+        if min(ticks) > 0:
+            axes.set_xscale("log")
+        else:  # zero, say a rate that anneals nothing, has its place left of the rest
+            axes.set_xscale("symlog", linthresh=min(above))
+        axes.set_xticks(ticks, [_text(tick) for tick in ticks])
+        axes.minorticks_off()
+    return None
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
