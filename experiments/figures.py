@@ -11,6 +11,7 @@ import numpy as np
 # Draw to files: there may be no display.
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import ticker  # noqa: E402
 
 
 def _save(figure, path: Path) -> None:
@@ -198,7 +199,9 @@ def gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 _DECADE, _WIDE = 10, 3
 
 
-def sweep(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
+def sweep(
+    records: Sequence[Mapping[str, Any]], fields: Sequence[str], path: Path, title: str
+) -> None:
     """Draws the discrete and the relaxed bound against a swept field.
 
     As figure 4, right, of Maddison, Mnih & Teh (2017): the mean and the standard
@@ -206,6 +209,7 @@ def sweep(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
 
     Args:
         records: the points of sweep.json; those that diverged are left out.
+        fields: what is swept, the field of the x axis first.
         path: the file to write.
         title: what the bounds are of.
     """
@@ -213,12 +217,13 @@ def sweep(records: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
     figure, axes = plt.subplots(figsize=(7, 5))
     axes.set(title=title, ylabel="negative bound, nats")
     if records:
-        _sweep_lines(axes, records)
+        _sweep_lines(axes, records, *fields)
     _save(figure, path)
 
 
-def _sweep_lines(axes, records: Sequence[Mapping[str, Any]]) -> None:
-    field, *others = records[0]["fields"]
+def _sweep_lines(
+    axes, records: Sequence[Mapping[str, Any]], field: str, *others: str
+) -> None:
     ticks = list(dict.fromkeys(record["fields"][field] for record in records))
     place = _x_axis(axes, field, ticks)
     lines: dict[tuple, dict[Any, list]] = {}
@@ -229,10 +234,11 @@ def _sweep_lines(axes, records: Sequence[Mapping[str, Any]]) -> None:
     colors = plt.colormaps["viridis"](np.linspace(0, 0.85, len(lines)))
     everything = []
     for number, (values, line) in enumerate(lines.items()):
-        # Names stand apart; markers at the same place would hide each other.
-        shift = 0.1 * (number - (len(lines) - 1) / 2) if place else 0.0
-        x = [place[tick] + shift if place else tick for tick in line]
-        for bound, style, filled in (("discrete", "-", True), ("relaxed", "--", False)):
+        for side, bound, style in ((-0.02, "discrete", "-"), (0.02, "relaxed", "--")):
+            # At a name the markers stand beside each other, instead of above.
+            step = min(0.1, 0.8 / len(lines))
+            shift = side + step * (number - (len(lines) - 1) / 2)
+            x = [place[tick] + shift if place else tick for tick in line]
             nlls = [[r[bound]["nll"] for r in seeds] for seeds in line.values()]
             everything += [nll for seeds in nlls for nll in seeds]
             pairs = zip(others, values, strict=True)
@@ -242,12 +248,15 @@ def _sweep_lines(axes, records: Sequence[Mapping[str, Any]]) -> None:
                 [np.std(seeds, ddof=1) if len(seeds) > 1 else 0.0 for seeds in nlls],
                 fmt="o" if place else f"o{style}",
                 color=colors[number],
-                markerfacecolor=colors[number] if filled else "white",
+                markerfacecolor=colors[number] if bound == "discrete" else "white",
                 capsize=3,
                 label=", ".join([bound, *(f"{o}={_text(v)}" for o, v in pairs)]),
             )
     if min(everything) > 0 and max(everything) > _WIDE * min(everything):
         axes.set_yscale("log")
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(ticker.NullLocator())
     axes.legend(fontsize=8)
 
 
@@ -265,7 +274,7 @@ def _x_axis(axes, field: str, ticks: Sequence) -> dict[Any, int] | None:
         else:  # zero, say a rate that anneals nothing, has its place left of the rest
             axes.set_xscale("symlog", linthresh=min(above))
         axes.set_xticks(ticks, [_text(tick) for tick in ticks])
-        axes.minorticks_off()
+        axes.xaxis.set_minor_locator(ticker.NullLocator())
     return None
 
 

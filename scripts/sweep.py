@@ -64,7 +64,7 @@ from experiments.workdir import (  # noqa: E402
 
 EXPERIMENTS = sorted(
     path.stem
-    for path in (ROOT / "configs").glob("*.py")
+    for path in (ROOT / "configs").glob("[a-z]*.py")
     if (ROOT / "experiments" / path.name).exists()
 )
 
@@ -183,18 +183,21 @@ def make_record(sweep: Sweep, point: Point, found: dict[str, Any]) -> dict[str, 
 
 def write(sweep: Sweep, records: Sequence[dict[str, Any]]) -> str:
     """Writes the files of a sweep and returns its table."""
-    title = (
-        f"{sweep.experiment}, {sweep.variant}: −L_{sweep.samples} on validation "
-        f"after {sweep.base.num_steps:,} steps"
-    )
-    text = f"{title}, in nats; mean ± std over seeds\n\n{table(records)}\n"
+    title = f"{sweep.experiment}, {sweep.variant}"
+    what = f"−L_{sweep.samples} on the validation set"
+    text = f"{title}: {what}, in nats, mean ± std over seeds\n\n{table(records)}\n"
     sweep.out.mkdir(parents=True, exist_ok=True)
     (sweep.out / "table.md").write_text(text)
-    settings = sweep._asdict() | {"config": sweep.base.to_dict()}
-    kept = ("experiment", "variant", "config", "fields", "seeds", "samples")
-    settings = {name: settings[name] for name in kept}
+    settings = {
+        "experiment": sweep.experiment,
+        "variant": sweep.variant,
+        "config": sweep.base.to_dict(),
+        "sweep": [{"field": f, "values": v} for f, v in sweep.fields.items()],
+        "seeds": sweep.seeds,
+        "samples": sweep.samples,
+    }
     write_json(sweep.out / "sweep.json", {**settings, "points": records})
-    figures.sweep(records, sweep.out / "sweep.png", title)
+    figures.sweep(records, [*sweep.fields], sweep.out / "sweep.png", f"{title}\n{what}")
     return text
 
 
