@@ -5,6 +5,7 @@ command, with the sweep's two numbers of it beside the run's own files.
 """
 
 import json
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -103,10 +104,10 @@ def run_points(
         for group in _groups(left):
             task, compiled = make_task(group[0].config), {}
             for point in group:
-                bar.write(f"{_named(point.fields)}: {point.run}")
+                _say(bar, f"{_named(point.fields)}: {point.run}")
                 found = measure(task, point, samples, compiled)
                 write_json(point.found(samples), found)
-                bar.write(f"  {_shown(found)}")
+                _say(bar, f"  {_shown(found)}")
                 bar.update(point.config.num_steps)
     return [json.loads(point.found(samples).read_text()) for point in points]
 
@@ -190,6 +191,11 @@ def _groups(points: Sequence[Point]) -> list[list[Point]]:
     for point in points:
         groups.setdefault(static_fields(point.config), []).append(point)
     return list(groups.values())
+
+
+def _say(bar, line: str) -> None:
+    bar.write(line)  # above the bar, where there is one
+    sys.stdout.flush()  # a log of hours should be read while it grows
 
 
 def _named(fields: Mapping[str, Any]) -> str:
