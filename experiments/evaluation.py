@@ -1,5 +1,6 @@
-"""Bounds on hard samples over whole sets, in batches of bounded memory."""
+"""Bounds over whole sets, on hard samples or relaxed, in batches of bounded memory."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,9 +11,34 @@ import numpy as np
 import gumbel
 from experiments import report
 
+# Of the relaxed bound, whose samples are all drawn at once: examples × samples.
+_RELAXED_DRAWS = 1600
+# What the key is folded with for relaxed samples; far above any row of a set.
+_RELAXED = 2**32 - 1
+
+
+# By program, so that evaluators of one program, as in a sweep, compile once.
+@functools.lru_cache(maxsize=32)
+def _hard_bound(program: gumbel.programs.Program, num_samples: int) -> Callable:
+    return jax.jit(gumbel.evaluate(program, num_samples=num_samples))
+
+
+@functools.lru_cache(maxsize=32)
+def _relaxed_bound(
+    program: gumbel.programs.Program, num_samples: int, kl: str
+) -> Callable:
+    estimate = gumbel.value_and_grad("gumbel_softmax", program, num_samples=num_samples)
+
+    @jax.jit
+    def bound(temperatures, key, params, *args):
+        # The gradient is not asked for, and hence not computed.
+        return estimate(key, params, *args, kl=kl, **temperatures).bound
+
+    return bound
+
 
 class Evaluator:
-    """Evaluates bounds on hard samples over whole sets, in batches of bounded memory.
+    """Evaluates bounds over whole sets, in batches of bounded memory.
 
     Args:
         program: the program whose bound it is.
@@ -30,12 +56,11 @@ class Evaluator:
     ):
         self._program, self._sets = program, sets
         self._batch_size, self._key = batch_size, key
-        self._compiled: dict[int, Callable] = {}
 
     def __call__(
         self, params, split: str, num_samples: int, stop=lambda: None
     ) -> np.ndarray:
-        """The bound L_m of every example of a split, [n], in nats.
+        """The bound L_m on hard samples of every example of a split, [n], in nats.
 
         Args:
             params: the parameters.
@@ -43,20 +68,57 @@ class Evaluator:
             num_samples: m.
             stop: called between batches; may raise to break off.
         """
-        if num_samples not in self._compiled:
-            evaluate = gumbel.evaluate(self._program, num_samples=num_samples)
-            self._compiled[num_samples] = jax.jit(evaluate)
+        bound = _hard_bound(self._program, num_samples)
+        title = f"{split} L_{num_samples}"
+
+        def evaluate(start, rows):
+            stop()
+            return bound(jax.random.fold_in(self._key, start), params, *rows)
+
+        return self._over(split, self._batch_size, num_samples, title, evaluate)
+
+    def relaxed(
+        self,
+        params,
+        split: str,
+        num_samples: int,
+        kl: str,
+        temperatures: Mapping[str, Any],
+    ) -> np.ndarray:
+        """L_m of the relaxed program for every example of a split, [n], in nats.
+
+        What training with gumbel_softmax maximises. A bound on the marginal of the
+        relaxed program where kl is "relaxed_density", form (20) of Maddison et al.
+        (2017), appendix C.2, or where the program has no KL; no bound on the discrete
+        program's.
+
+        Args:
+            params: the parameters.
+            split: "valid" or "test".
+            num_samples: m.
+            kl: one of KL_FORMS, the objective.
+            temperatures: `temperature`, and `prior_temperature` where it has its own.
+        """
+        bound = _relaxed_bound(self._program, num_samples, kl)
+        key = jax.random.fold_in(self._key, _RELAXED)
+        size = max(1, min(self._batch_size, _RELAXED_DRAWS // num_samples))
+        title = f"{split} relaxed L_{num_samples}"
+
+        def evaluate(start, rows):
+            return bound(temperatures, jax.random.fold_in(key, start), params, *rows)
+
+        return self._over(split, size, num_samples, title, evaluate)
+
+    def _over(
+        self, split: str, size: int, num_samples: int, title: str, evaluate: Callable
+    ) -> np.ndarray:
         arrays = self._sets[split]
-        total, size = len(arrays[0]), self._batch_size
-        bounds = []
-        with report.progress(total * num_samples, 0, f"{split} L_{num_samples}") as bar:
+        total, bounds = len(arrays[0]), []
+        with report.progress(total * num_samples, 0, title) as bar:
             bar.unit = "sample"
             for start in range(0, total, size):
-                stop()
                 rows = [_padded(a[start : start + size], size) for a in arrays]
-                key = jax.random.fold_in(self._key, start)
-                bound = self._compiled[num_samples](key, params, *rows)
-                bounds.append(np.asarray(bound)[: total - start])
+                bounds.append(np.asarray(evaluate(start, rows))[: total - start])
                 bar.update(len(bounds[-1]) * num_samples)
         return np.concatenate(bounds)
 

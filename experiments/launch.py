@@ -81,15 +81,21 @@ def _continue_line(experiment: str, argv: list[str]) -> str:
     return f"PYTHONPATH={shlex.quote(str(REPOSITORY))} {line}"
 
 
-def _parse_flags(argv: list[str], default_config: str) -> flags.FlagValues:
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config", default_config, flag_values=values, sys_argv=argv
-    )
+def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "run directory", flag_values=values)
     flags.DEFINE_boolean("tensorboard", False, "write events", flag_values=values)
     flags.DEFINE_boolean("train_only", False, "do not evaluate", flag_values=values)
     flags.DEFINE_boolean("debug", False, "show tracebacks", flag_values=values)
+
+
+def _parse_flags(
+    argv: list[str], default_config: str, define: Callable[[flags.FlagValues], None]
+) -> flags.FlagValues:
+    values = flags.FlagValues()
+    config_flags.DEFINE_config_file(
+        "config", default_config, flag_values=values, sys_argv=argv
+    )
+    define(values)
     rest = values(argv)[1:]
     if rest:
         raise ConfigError(
@@ -101,16 +107,44 @@ def _parse_flags(argv: list[str], default_config: str) -> flags.FlagValues:
     return values
 
 
-def _check_field_names(argv: list[str], default_config: str) -> None:
+def _check_field_names(argv: list[str], default_config: str, define: Callable) -> None:
     """Refuses overrides of fields that are not in the config."""
     plain = [a for a in argv if not a.startswith(("--config.", "-config."))]
-    config = _parse_flags(plain, default_config).config
+    config = _parse_flags(plain, default_config, define).config
     known = flatten(config.to_dict())
     for argument in argv[1:]:
         if argument.startswith(("--config.", "-config.")):
             name = argument.lstrip("-").removeprefix("config.").split("=")[0]
             if name not in known:
                 raise ConfigError(configuration.unknown_field(name, config))
+
+
+def read_flags(
+    argv: list[str], default_config: str, define: Callable[[flags.FlagValues], None]
+) -> tuple[flags.FlagValues, str, str]:
+    """Parses a command line with --config and a command's own flags.
+
+    Args:
+        argv: the program's name and its arguments.
+        default_config: path of the config file used when --config is not given.
+        define: defines the other flags.
+
+    Returns:
+        The values, the locked config among them, the config file and its variant.
+
+    Raises:
+        ConfigError: in one line, for anything that cannot be parsed.
+    """
+    arguments = _config_first(argv)
+    try:
+        _check_field_names(arguments, default_config, define)
+        values = _parse_flags(arguments, default_config, define)
+    except ConfigError:
+        raise
+    except Exception as error:  # A config file is code: it may raise anything.
+        raise ConfigError(_last_line(error)) from error
+    path, _, variant = config_flags.get_config_filename(values["config"]).partition(":")
+    return values, path, variant or (*configuration.variants(path), Path(path).stem)[0]
 
 
 def parse(argv: list[str], experiment: str, default_config: str) -> Command:
@@ -127,17 +161,8 @@ def parse(argv: list[str], experiment: str, default_config: str) -> Command:
     Raises:
         ConfigError: in one line, for anything that cannot be parsed.
     """
-    arguments = _config_first(argv)
-    try:
-        _check_field_names(arguments, default_config)
-        values = _parse_flags(arguments, default_config)
-        config = values.config
-    except ConfigError:
-        raise
-    except Exception as error:  # A config file is code: it may raise anything.
-        raise ConfigError(_last_line(error)) from error
-    path, _, variant = config_flags.get_config_filename(values["config"]).partition(":")
-    variant = variant or (*configuration.variants(path), Path(path).stem)[0]
+    values, _, variant = read_flags(argv, default_config, _define_flags)
+    config = values.config
     if values.workdir:
         workdir = Path(values.workdir).resolve()
     else:
@@ -189,7 +214,7 @@ def launch(experiment: str, doc: str, make_task: Callable[[ConfigDict], Task]) -
     logging.set_verbosity(logging.WARNING)
     try:
         command = parse(argv, experiment, default_config)
-        _check_compiler()
+        check_compiler()
         _run(command, make_task(command.config))
     except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
         _fail(error, argv, 2)
@@ -199,8 +224,12 @@ def launch(experiment: str, doc: str, make_task: Callable[[ConfigDict], Task]) -
         sys.exit("interrupted; the same command starts again")
 
 
-def _check_compiler() -> None:
-    """Refuses a jaxlib that silently computes wrong numbers."""
+def check_compiler() -> None:
+    """Refuses a jaxlib that silently computes wrong numbers.
+
+    Raises:
+        ConfigError: if it is that one.
+    """
     if jaxlib.__version__ == "0.10.2" and jax.default_backend() == "cpu":
         raise ConfigError(
             "jaxlib 0.10.2 sums wrongly on CPU (github.com/jax-ml/jax/issues/39103): "

@@ -5,6 +5,7 @@ state is enough to continue to the bit, and a sweep over what is traced compiles
 """
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from flax import struct
 import gumbel
 from experiments.batches import batch_indices
 from experiments.configuration import ConfigError
+from experiments.workdir import flatten
 
 # Without the learning rate, which is traced and applied in the step.
 OPTIMIZERS: Mapping[str, Callable[[], optax.GradientTransformation]] = {
@@ -99,6 +101,26 @@ def hyper_parameters(config) -> dict[str, Any]:
         },
     }
     return jax.tree.map(jnp.asarray, hyper)
+
+
+# The seed is not among the hyper-parameters: it enters through the state's key.
+_TRACED = (
+    *("learning_rate", "weight_decay", "temperature", "prior_temperature", "seed"),
+    *("schedule.", "slope.", "options."),
+)
+
+
+def static_fields(config) -> str:
+    """What a compiled step depends on: equal for configs that can share one.
+
+    That is the config without the values of its traced fields. Their types stay: an
+    option that is unset is not traced at all.
+    """
+    fields = {
+        name: type(value).__name__ if name.startswith(_TRACED) else value
+        for name, value in flatten(config.to_dict()).items()
+    }
+    return json.dumps(fields, sort_keys=True)
 
 
 def estimator_hyper(estimator: str, hyper, step, steps_per_epoch: int) -> dict:
@@ -189,7 +211,11 @@ def largest_magnitude(tree) -> jax.Array:
 
 def init_state(task: Task, config) -> TrainState:
     """The state before the first step."""
-    key = jax.random.key(config.seed)
+    return seeded_state(jax.random.key(config.seed), task, config)
+
+
+def seeded_state(key, task: Task, config) -> TrainState:
+    """The state before the first step from its root key, which a seed stands for."""
     params_key, batch_key, estimator_key = jax.random.split(
         jax.random.fold_in(key, INIT), 3
     )

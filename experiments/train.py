@@ -27,9 +27,10 @@ from experiments.step import (
     TrainState,
     check_task,
     hyper_parameters,
-    init_state,
     keep_best,
     make_train_chunk,
+    seeded_state,
+    static_fields,
 )
 from experiments.workdir import claim, versions, write_json
 
@@ -42,6 +43,7 @@ def train(
     tensorboard: bool = False,
     train_only: bool = False,
     announce: Callable[[str], None] = print,
+    compiled: dict[Any, Callable] | None = None,
 ) -> dict[str, Any] | None:
     """Trains a task, or continues it, and evaluates its best parameters once.
 
@@ -53,6 +55,8 @@ def train(
         train_only: whether to stop before the final evaluation, the only one that
             reads the test set: a choice among runs is made on their validation bounds.
         announce: gets a line at the few moments worth one.
+        compiled: what other runs of the experiment have compiled, to use and add to;
+            those whose configs differ only in traced fields compile once.
 
     Returns:
         The contents of result.json; None where only training was asked for.
@@ -64,6 +68,7 @@ def train(
         Interrupted: on SIGTERM or Ctrl-C, with the state saved.
     """
     check_task(task, config)
+    compiled = {} if compiled is None else compiled
     with claim(workdir, config.to_dict()), interruptions() as stopping:
         result_file = workdir / "result.json"
         if result_file.exists():
@@ -71,8 +76,7 @@ def train(
             return json.loads(result_file.read_text())
         write_json(workdir / "versions.json", versions(task.checksum))
         checkpoints = Checkpoints(workdir / "checkpoints")
-        # One compilation; op by op it takes three times as long.
-        state, step = jax.jit(lambda: init_state(task, config))(), 0
+        state, step = first_state(task, config, compiled), 0
         if restored := checkpoints.restore(state, announce):
             state, step = restored
             announce(f"continuing from step {step} in {workdir}")
@@ -83,13 +87,24 @@ def train(
             jax.random.fold_in(state.key, EVALUATE),
         )
         with report.MetricsLog(workdir, step, tensorboard) as log:
-            run = _Run(task, config, workdir, checkpoints, evaluator, log, stopping)
+            run = _Run(
+                task, config, workdir, checkpoints, evaluator, log, stopping, compiled
+            )
             state = run.train(state, step)
             if train_only:
                 return None
             result = run.conclude(state)
         write_json(result_file, result)
         return result
+
+
+def first_state(task: Task, config, compiled: dict[Any, Callable]) -> TrainState:
+    """The state before the first step; `compiled` as in `train`."""
+    name = static_fields(config), "state"
+    if name not in compiled:
+        # One compilation; op by op it takes three times as long.
+        compiled[name] = jax.jit(lambda key: seeded_state(key, task, config))
+    return compiled[name](jax.random.key(config.seed))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,21 +118,23 @@ class _Run:
     evaluator: Evaluator
     log: report.MetricsLog
     stopping: Callable[[], bool]
+    compiled: dict[Any, Callable]
 
     def train(self, state: TrainState, step: int) -> TrainState:
         """Trains from a step to the last one."""
         config, saved = self.config, step
         hyper, data = hyper_parameters(config), dict(self.task.data)
         before, started = self.log.seconds, time.perf_counter()
-        compiled: dict[int, Callable] = {}
+        static = static_fields(config)
         with report.progress(config.num_steps, step, self.task.experiment) as bar:
             while step < config.num_steps:
                 length = min(config.log_every, config.num_steps - step)
-                if length not in compiled:
+                name = static, length
+                if name not in self.compiled:
                     chunk = make_train_chunk(self.task, config, length)
-                    compiled[length] = chunk.lower(state, hyper, data).compile()
+                    self.compiled[name] = chunk.lower(state, hyper, data).compile()
                 chunk_started = time.perf_counter()
-                state, metrics = compiled[length](state, hyper, data)
+                state, metrics = self.compiled[name](state, hyper, data)
                 metrics = {name: float(value) for name, value in metrics.items()}
                 rate = length / (time.perf_counter() - chunk_started)
                 step += length

@@ -12,28 +12,25 @@ goes on. Compiled steps are kept in runs/compiled: a learning rate is a traced n
 """
 
 import importlib
-import runpy
-import shlex
 import sys
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 from absl import app, flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import config_flags
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from experiments import configuration, report  # noqa: E402
 from experiments.configuration import ConfigError  # noqa: E402
 from experiments.data import DataError  # noqa: E402
+from experiments.grid import Point, command, point_config, trained  # noqa: E402
 from experiments.interrupt import Interrupted  # noqa: E402
 from experiments.step import Task  # noqa: E402
 from experiments.train import train  # noqa: E402
 from experiments.workdir import (  # noqa: E402
     WorkdirError,
     default_workdir,
-    flatten,
     write_json,
 )
 from scripts.make_tables import RESULTS, make_record  # noqa: E402
@@ -55,46 +52,6 @@ OPTIONS = {
     "darn": {"options.variance_decay": 0.9},
     "muprop": {"options.variance_decay": 0.9},
 }
-
-
-class Point(NamedTuple):
-    """A trained run of the grid, and its best validation nll; inf if it diverged."""
-
-    config: ConfigDict
-    run: Path
-    valid_nll: float
-
-
-def point_config(base: ConfigDict, estimator: str, rate: float) -> ConfigDict:
-    """The config of one point of the grid."""
-    config = base.copy_and_resolve_references()
-    config.update_from_flattened_dict(
-        {"estimator": estimator, "learning_rate": rate} | OPTIONS.get(estimator, {})
-    )
-    return config.lock()
-
-
-def command(experiment: str, path: str, variant: str, config: ConfigDict) -> str:
-    """The command that does the same run, and continues or evaluates it."""
-    default = flatten(runpy.run_path(path)["get_config"](variant).to_dict())
-    fields = "".join(
-        f" {shlex.quote(f'--config.{name}={value}')}"
-        for name, value in flatten(config.to_dict()).items()
-        if value != default[name]
-    )
-    shown = Path(path).resolve().relative_to(ROOT)
-    return f"python -m experiments.{experiment} --config={shown}:{variant}{fields}"
-
-
-def trained(task: Task, config: ConfigDict, run: Path) -> Point:
-    """Trains one point of the grid, or continues it."""
-    try:
-        train(task, config, run, train_only=True)
-    except FloatingPointError as error:
-        print(f"diverged: {error}")
-        return Point(config, run, float("inf"))
-    lines = report.read_metrics(run / "metrics.jsonl")
-    return Point(config, run, min(x["valid_nll"] for x in lines if "valid_nll" in x))
 
 
 def record(task: Task, grid: list[Point], path: Path) -> str:
@@ -128,7 +85,8 @@ def main(argv: list[str]) -> None:
     for estimator in _ESTIMATORS.value:
         grid = []
         for rate in map(float, _RATES.value):
-            config = point_config(base, estimator, rate)
+            fields = {"estimator": estimator, "learning_rate": rate}
+            config = point_config(base, fields | OPTIONS.get(estimator, {}))
             run = default_workdir(experiment, variant, config.to_dict())
             print(command(experiment, path, variant, config), flush=True)
             grid.append(trained(task, config, run))

@@ -196,6 +196,28 @@ def test_check_task_says_what_cannot_run_without_compiling():
     assert not compiled
 
 
+TRACED = (
+    "learning_rate weight_decay temperature prior_temperature schedule.minimum "
+    "schedule.rate schedule.every slope.rate slope.maximum options.baseline_decay"
+)
+
+
+def test_what_is_not_static_is_traced():
+    options = {"prior_temperature": 1.0, "options.baseline_decay": 0.9}
+    base = runs.config(**options)
+    static, before = step.static_fields(base), step.hyper_parameters(base)
+    for field in TRACED.split():
+        changed = runs.config(**options | {field: 7})
+        after = jax.tree.leaves(step.hyper_parameters(changed))
+        pairs = zip(jax.tree.leaves(before), after, strict=True)
+        assert sum((a != b).item() for a, b in pairs) == 1
+        assert step.static_fields(changed) == static
+    assert step.static_fields(runs.config(**options, seed=1)) == static
+    for others in ({"objective": "analytic"}, {"model__num_classes": 3}):
+        assert step.static_fields(runs.config(**options, **others)) != static
+    assert step.static_fields(runs.config()) != static  # what is unset is no input
+
+
 def test_what_a_task_tracks_moves_apart_from_what_is_learned():
     def program(params, x):
         shifted = x - jax.lax.stop_gradient(params["mean"])[None]

@@ -1,0 +1,112 @@
+"""Grids of runs: points that differ in fields of a config, each a run of its own."""
+
+import itertools
+import runpy
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ml_collections import ConfigDict
+
+from experiments import report
+from experiments.configuration import REPOSITORY, ConfigError, unknown_field
+from experiments.step import Task
+from experiments.train import train
+from experiments.workdir import flatten
+
+
+class Point(NamedTuple):
+    """A trained run of a grid, and its best validation nll; inf if it diverged."""
+
+    config: ConfigDict
+    run: Path
+    valid_nll: float
+
+
+# How a value of a field is read, and what it is.
+_READERS: Mapping[type, tuple[Callable[[str], Any], str]] = {
+    float: (float, "a number"),
+    int: (int, "an integer"),
+    str: (str, "a name"),
+}
+
+
+def read_values(base: ConfigDict, text: str) -> tuple[str, tuple]:
+    """Reads FIELD=VALUE,VALUE,… with values of the field's type.
+
+    Args:
+        base: the config that has the field.
+        text: for example `schedule.rate=0,1e-5,1e-4`.
+
+    Returns:
+        The field, dotted where it is nested, and the values.
+
+    Raises:
+        ConfigError: if there is no such field, it is neither a number nor a name, or a
+            value is of another type or given twice.
+    """
+    field, _, rest = text.partition("=")
+    texts = [value.strip() for value in rest.split(",")]
+    if field not in flatten(base.to_dict()):
+        raise ConfigError(unknown_field(field, base))
+    if not all(texts):
+        raise ConfigError(f"--sweep={text}: must be {field}=VALUE,VALUE,…")
+    group, _, leaf = field.rpartition(".")
+    kind = (base[group] if group else base).get_type(leaf)
+    if kind not in _READERS:
+        raise ConfigError(f"config.{field}={rest}: only numbers and names can be swept")
+    read, meaning = _READERS[kind]
+    values = []
+    for value in texts:
+        try:
+            values.append(read(value))
+        except ValueError:
+            raise ConfigError(f"config.{field}={value!r}: must be {meaning}") from None
+    for value in values:
+        if values.count(value) > 1:
+            raise ConfigError(f"config.{field}={value!r}: must be given once")
+    return field, tuple(values)
+
+
+def product(fields: Mapping[str, Sequence]) -> Iterator[dict[str, Any]]:
+    """Every combination of the fields' values; the last field changes fastest."""
+    for values in itertools.product(*fields.values()):
+        yield dict(zip(fields, values, strict=True))
+
+
+def point_config(base: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
+    """The config of one point of a grid."""
+    config = base.copy_and_resolve_references()
+    config.update_from_flattened_dict(fields)
+    return config.lock()
+
+
+def command(experiment: str, path: str, variant: str, config: ConfigDict) -> str:
+    """The command that does the same run, and continues or evaluates it."""
+    default = flatten(runpy.run_path(path)["get_config"](variant).to_dict())
+    fields = "".join(
+        f" {shlex.quote(f'--config.{name}={value}')}"
+        for name, value in flatten(config.to_dict()).items()
+        if value != default[name]
+    )
+    shown = Path(path).resolve()
+    if shown.is_relative_to(REPOSITORY):
+        shown = shown.relative_to(REPOSITORY)
+    return f"python -m experiments.{experiment} --config={shown}:{variant}{fields}"
+
+
+def trained(
+    task: Task,
+    config: ConfigDict,
+    run: Path,
+    compiled: dict[Any, Callable] | None = None,
+) -> Point:
+    """Trains one point of a grid, or continues it; `compiled` as in `train`."""
+    try:
+        train(task, config, run, train_only=True, compiled=compiled)
+    except FloatingPointError as error:
+        print(f"diverged: {error}")
+        return Point(config, run, float("inf"))
+    lines = report.read_metrics(run / "metrics.jsonl")
+    return Point(config, run, min(x["valid_nll"] for x in lines if "valid_nll" in x))
