@@ -181,10 +181,9 @@ def _git_state(root: Path) -> dict[str, Any]:
     # An installed copy may lie inside a checkout of something else.
     if revision is None or _git(root, "rev-parse", "--show-toplevel") != str(root):
         return {"git_revision": None, "git_dirty": None}
-    return {
-        "git_revision": revision,
-        "git_dirty": bool(_git(root, "status", "--porcelain")),
-    }
+    # Records of other runs change nothing in this one.
+    code = ("status", "--porcelain", "--", ":!results")
+    return {"git_revision": revision, "git_dirty": bool(_git(root, *code))}
 
 
 def _git(root: Path, *args: str) -> str | None:

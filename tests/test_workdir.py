@@ -174,7 +174,8 @@ def test_git_state(tmp_path, monkeypatch):
     git("init", "--quiet")
     git("commit", "--quiet", "--allow-empty", "--message", "x")
     assert state(tmp_path) == (git("rev-parse", "HEAD").strip(), False)
-    (tmp_path / "new").mkdir()
-    (tmp_path / "new" / "file").touch()
-    assert state(tmp_path)[1] is True
+    for folder, dirty in (("results", False), ("new", True)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "file").touch()
+        assert state(tmp_path)[1] is dirty
     assert state(tmp_path / "new") == (None, None)
