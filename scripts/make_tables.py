@@ -8,6 +8,7 @@ run itself wrote them. Tables are made from records and nothing else, between th
 README's <!-- table: NAME --> markers; a test fails when they differ.
 """
 
+import itertools
 import json
 import re
 import sys
@@ -129,6 +130,93 @@ def runs_table(experiment: str) -> str:
     return report.markdown(HEADER, rows)
 
 
+# Nats; the papers give no error bars, and closer numbers are a tie.
+TIE = 0.5
+
+
+def compared(experiment: str) -> dict[str, dict[str, dict]]:
+    """The records of scripts/compare.py, by family of the network and estimator."""
+    families: dict[str, dict[str, dict]] = {}
+    for record in read_records(experiment).values():
+        if "selection" in record:
+            family = families.setdefault(record["config"]["model"]["family"], {})
+            family[record["config"]["estimator"]] = record
+    return families
+
+
+def orderings(experiment: str, family: str, records: dict[str, dict]) -> str:
+    """Which of the published orderings of two estimators hold in the records."""
+    numbers = PUBLISHED[experiment, family]
+    names = [name for name in numbers if name in records]
+    holds, ties, reverse = [], [], []
+    for better, worse in itertools.permutations(names, 2):
+        if numbers[worse] - numbers[better] <= TIE:
+            continue
+        ours = [records[name]["result"]["test"]["nll"] for name in (better, worse)]
+        gap = ours[1] - ours[0]
+        kind = ties if abs(gap) <= TIE else holds if gap > 0 else reverse
+        kind.append(f"`{better}` before `{worse}`")
+    found = len(holds) + len(ties) + len(reverse)
+    lines = [
+        f"{family}: of the {found} published orderings by more than {TIE} nats, "
+        f"{len(holds)} hold"
+    ]
+    lines += [f"within {TIE} nats here: {', '.join(ties)}"] if ties else []
+    lines += [f"the other way round: {', '.join(reverse)}"] if reverse else []
+    return "; ".join(lines) + "."
+
+
+def conditions(records: list[dict]) -> str:
+    """What the rows of a comparison have in common, and what they took."""
+
+    def shared(field: str) -> str:
+        values = {record["config"][field] for record in records}
+        return " or ".join(
+            x if isinstance(x, str) else f"{x:,}" for x in sorted(values)
+        )
+
+    rates = {x["learning_rate"] for record in records for x in record["selection"]}
+    test = records[0]["result"]["test"]
+    versions = records[0]["versions"]
+    seconds = [record["result"]["seconds"] for record in records]
+    return (
+        f"{shared('num_steps')} steps of {shared('optimizer')}, batch "
+        f"{shared('batch_size')}, m = {shared('num_samples')}, seed {shared('seed')}; "
+        f"test L_{test['eval_samples']} in nats, the learning rate of each row from "
+        f"{', '.join(f'{rate:g}' for rate in sorted(rates))} by its best validation "
+        f"bound; {min(seconds):.0f} to {max(seconds):.0f} s of training a run, jax "
+        f"{versions['jax']}, {versions['device_kind']}."
+    )
+
+
+def comparison_table(experiment: str) -> str:
+    """Every estimator at its best learning rate, beside the published number."""
+    families = compared(experiment)
+    header = ["estimator"]
+    for family in families:
+        header += [f"{family}: test nll", "L_1", "published", "learning rate"]
+    rows = []
+    for name in gumbel.estimators.ESTIMATORS:
+        cells = [f"`{name}`"]
+        for family, records in families.items():
+            if name not in records:
+                cells += ["–"] * 4
+                continue
+            test, config = records[name]["result"]["test"], records[name]["config"]
+            link = f"results/{experiment}/{family}-{name}.json"
+            cells += [
+                f"[{test['nll']:.2f} ± {test['nll_stderr']:.2f}]({link})",
+                f"{test['nll_1']:.2f}",
+                published(experiment, config),
+                f"{config['learning_rate']:g}",
+            ]
+        if set(cells[1:]) != {"–"}:
+            rows.append(cells)
+    records = [record for family in families.values() for record in family.values()]
+    notes = [orderings(experiment, *item) for item in families.items()]
+    return "\n\n".join([report.markdown(header, rows), conditions(records), *notes])
+
+
 def estimators_table() -> str:
     """Every estimator, as its entry documents it."""
     rows = []
@@ -161,9 +249,24 @@ def expected_line() -> str:
     )
 
 
+def quality_table() -> str:
+    """The table of scripts/gradient_quality.py, as it wrote it."""
+    folder = RESULTS / "gradient_quality"
+    record = json.loads((folder / "quality.json").read_text())
+    settings, versions = record["settings"], record["versions"]
+    return (
+        (folder / "table.md").read_text()
+        + f"\nReference: {settings['reference']}; {settings['repeats']:,} draws of a "
+        f"gradient, {settings['num_parameters']:,} parameters, step "
+        f"{settings['step']:,}; jax {versions['jax']}, {versions['device_kind']}."
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "expected": expected_line,
     "estimators": estimators_table,
+    "gradient_quality": quality_table,
+    "structured_prediction": lambda: comparison_table("structured_prediction"),
     "vae": lambda: runs_table("vae"),
 }
 
