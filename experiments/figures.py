@@ -40,9 +40,12 @@ def curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
         markersize=3,
         label="validation bound, hard samples",
     )
-    # The first steps climb hundreds of nats and would flatten all that follows.
-    low, high = np.percentile(objective, 15), max(objective)
-    top.set_ylim(low - 0.3 * (high - low) - 1, high + 0.15 * (high - low) + 1)
+    # The first steps climb hundreds of nats and would flatten all that follows, but
+    # both curves are to be seen from there to their ends.
+    bounds = [-line["valid_nll"] for line in validated] or objective
+    low = min(np.percentile(objective, 15), np.percentile(bounds, 25))
+    high = max(*objective, *bounds)
+    top.set_ylim(low - 0.15 * (high - low) - 1, high + 0.15 * (high - low) + 1)
     top.set_ylabel("nats")
     top.legend(loc="lower right")
     bottom.plot(steps, [line["temperature"] for line in lines])

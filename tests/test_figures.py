@@ -44,6 +44,20 @@ def test_curves_show_the_metrics(tmp_path, saved):
     assert bottom.lines[0].get_ydata().tolist() == [1.0] * 4
 
 
+def test_curves_far_apart_are_both_seen_to_their_ends(tmp_path, saved):
+    metrics = [
+        {"step": t, "objective": -500.0 / (t + 1) - 100, "temperature": 1.0}
+        for t in range(40)
+    ]
+    for line in metrics[4::5]:
+        line["valid_nll"] = 125.0 + 300 / (line["step"] + 1)
+    figures.curves(metrics, tmp_path / "curves.png")
+    low, high = saved["curves.png"].axes[0].get_ylim()
+    ends = metrics[-1]["objective"], -metrics[-1]["valid_nll"]
+    assert low < min(ends) and max(ends) < high
+    assert low > metrics[0]["objective"], "the first steps would flatten the rest"
+
+
 def test_tiles_are_row_major_with_borders():
     images = np.arange(1, 25).reshape(6, 4)  # six images of 1 × 4
     picture = figures._tile(images, 2, (1, 4))
