@@ -10,6 +10,11 @@ such name is a variant, beside those that the paper has: from the top down, one 
 a stochastic layer, of binary or of 4-ary or 8-ary variables that take 2 or 3 units
 each. Before its right neighbour stands - for a linear connection or ~ for one with two
 tanh layers.
+
+Static binarised MNIST, Adam, batches of 100. `categorical` reaches a test nll of 108.4
+(L_100) in 20,000 steps, 52 s on two CPU cores, and 104.9 (L_1000) in 50,000;
+`bernoulli` 108.1 (L_1000) in 50,000. The records are in results/vae. The form of the
+KL and the temperature's rate and floor were chosen on validation at 50,000 steps.
 """
 
 import re

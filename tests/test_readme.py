@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gumbel
+from configs import vae as vae_config
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -44,6 +45,18 @@ def test_tables_are_made_from_the_records():
     assert make_tables.fill(README) == README
     for name in make_tables.TABLES:
         assert f"<!-- table: {name} -->" in README
+
+
+def test_the_config_says_what_the_records_say():
+    records = make_tables.read_records("vae")
+    note = " ".join(vae_config.__doc__.split())
+    for name in ("categorical-20k", "categorical-50k", "bernoulli-50k"):
+        result = records[name]["result"]
+        assert (
+            f"{result['test']['nll']:.1f} (L_{result['test']['eval_samples']})" in note
+        )
+        assert f"{result['steps']:,}" in note
+    assert f"{records['categorical-20k']['result']['seconds']:.0f} s" in note
 
 
 def test_a_stale_table_would_be_seen():
