@@ -22,6 +22,7 @@ sys.path.insert(0, str(ROOT))
 import gumbel  # noqa: E402
 from experiments import report  # noqa: E402
 from experiments.workdir import write_json  # noqa: E402
+from scripts.published import JANG, MADDISON  # noqa: E402
 
 RESULTS = ROOT / "results"
 
@@ -45,46 +46,6 @@ def read_records(folder: str) -> dict[str, dict]:
     return {path.stem: json.loads(path.read_text()) for path in paths}
 
 
-# Table 1 of Jang, Gu & Poole (2017): nats, by experiment, family and estimator.
-PUBLISHED = {
-    ("vae", "bernoulli"): {
-        "score_function": 112.2,
-        "darn": 110.9,
-        "muprop": 109.7,
-        "straight_through": 116.0,
-        "slope_annealed_st": 111.5,
-        "gumbel_softmax": 105.0,
-        "st_gumbel_softmax": 111.5,
-    },
-    ("vae", "categorical"): {
-        "score_function": 110.6,
-        "darn": 128.8,
-        "muprop": 107.0,
-        "straight_through": 110.9,
-        "slope_annealed_st": 107.8,
-        "gumbel_softmax": 101.5,
-        "st_gumbel_softmax": 107.8,
-    },
-    ("structured_prediction", "bernoulli"): {
-        "score_function": 72.0,
-        "darn": 59.7,
-        "muprop": 58.9,
-        "straight_through": 58.9,
-        "slope_annealed_st": 58.7,
-        "gumbel_softmax": 58.5,
-        "st_gumbel_softmax": 59.3,
-    },
-    ("structured_prediction", "categorical"): {
-        "score_function": 73.1,
-        "darn": 67.9,
-        "muprop": 63.0,
-        "straight_through": 61.8,
-        "slope_annealed_st": 61.1,
-        "gumbel_softmax": 59.0,
-        "st_gumbel_softmax": 59.7,
-    },
-}
-
 HEADER = (
     "record|estimator|objective|steps|learning rate|test nll (m)|test L_1|published|"
     "seed|trained in|jax, device"
@@ -97,7 +58,7 @@ def published(experiment: str, config: dict) -> str:
     # Only the linear networks, coded plainly, are Jang et al.'s.
     if model.get("hidden") or model.get("code", "plain") != "plain":
         return "–"
-    numbers = PUBLISHED[experiment, model["family"]]
+    numbers = JANG[experiment, model["family"]]
     return (
         f"{numbers[config['estimator']]:.1f}" if config["estimator"] in numbers else "–"
     )
@@ -146,7 +107,7 @@ def compared(experiment: str) -> dict[str, dict[str, dict]]:
 
 def orderings(experiment: str, family: str, records: dict[str, dict]) -> str:
     """Which of the published orderings of two estimators hold in the records."""
-    numbers = PUBLISHED[experiment, family]
+    numbers = JANG[experiment, family]
     names = [name for name in numbers if name in records]
     holds, ties, reverse = [], [], []
     for better, worse in itertools.permutations(names, 2):
@@ -215,6 +176,39 @@ def comparison_table(experiment: str) -> str:
     records = [record for family in families.values() for record in family.values()]
     notes = [orderings(experiment, *item) for item in families.items()]
     return "\n\n".join([report.markdown(header, rows), conditions(records), *notes])
+
+
+def concrete_table() -> str:
+    """The networks of Maddison et al., Concrete against NVIL and VIMCO."""
+    records = read_records("concrete")
+    rows = []
+    for (network, m), numbers in MADDISON.items():
+        row, found = [network, str(m)], False
+        for kind, name in (
+            ("concrete", "gumbel_softmax"),
+            ("vimco", "nvil" if m == 1 else "vimco"),
+        ):
+            file = f"{network}-{name}-m{m}"
+            record = records.get(file)
+            found = found or record is not None
+            row += _concrete_cells(file, record) if record else ["–"] * 3
+            row.append("{:.1f} / {:.1f}".format(*numbers[kind]))
+        if found:
+            rows.append(row)
+    header = ["network", "m"]
+    for kind in ("Concrete", "NVIL, VIMCO"):
+        header += [f"{kind}: test nll (m)", "train", "steps", "published"]
+    return report.markdown(header, rows)
+
+
+def _concrete_cells(file: str, record: dict) -> list[str]:
+    test, train = (record["result"][split] for split in ("test", "train"))
+    bound = f"{test['nll']:.2f} ± {test['nll_stderr']:.2f} ({test['eval_samples']})"
+    return [
+        f"[{bound}](results/concrete/{file}.json)",
+        f"{train['nll']:.2f}",
+        f"{record['result']['steps']:,}",
+    ]
 
 
 def estimators_table() -> str:
