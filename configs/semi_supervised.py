@@ -52,7 +52,7 @@ def get_config(variant: str = "mlp") -> ConfigDict:
     config.model = ConfigDict()
     config.model.networks = "mlp"  # mlp or conv
     config.model.num_styles = 50  # of the normal style variable, N
-    config.model.hidden = (500, 500)  # ReLU widths of every network (conv: one, dense)
+    config.model.hidden = (500, 500)  # ReLU widths; conv: those of q(z|x, y) alone
 
     config.eval_samples = 100  # m of the final bounds L_m
     config.report_samples = ()  # further m of the final bounds

@@ -61,7 +61,7 @@ def rules() -> dict[str, Rule]:
     }
 
 
-NETWORKS: Mapping[str, Callable[..., m2.M2]] = {"mlp": m2.mlp}
+NETWORKS: Mapping[str, Callable[..., m2.M2]] = {"mlp": m2.mlp, "conv": m2.convolutional}
 
 
 class Images(NamedTuple):
