@@ -76,3 +76,31 @@ def accuracy(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
         title=f"best: {percent[best]:.2f} % at step {steps[best]}",
     )
     figures._save(figure, path)
+
+
+def marginalisation(
+    num_classes: Sequence[int],
+    costs: Mapping[str, Sequence[float]],
+    fits: Mapping[str, tuple[float, float]],
+    path: Path,
+) -> None:
+    """Draws the cost of a training step against the number of classes.
+
+    Args:
+        num_classes: values of K.
+        costs: milliseconds a step at each of them, by name.
+        fits: a and b of the line a + b·K through the costs, by name.
+        path: the file to write.
+    """
+    figure, axes = plt.subplots(figsize=(7, 5))
+    line = np.geomspace(min(num_classes), max(num_classes), 100)
+    for number, (name, cost) in enumerate(costs.items()):
+        a, b = fits[name]
+        label = f"{name}: {a:.2f} + {b:.3f}·K"
+        axes.plot(num_classes, cost, "o", color=f"C{number}", label=label)
+        axes.plot(line, a + b * line, color=f"C{number}", linewidth=1)
+    axes.set(
+        xscale="log", yscale="log", xlabel="classes K", ylabel="ms a training step"
+    )
+    axes.legend()
+    figures._save(figure, path)

@@ -218,7 +218,15 @@ def make_task(config) -> Task:
         DataError: if the data set cannot be read.
     """
     check_config(config, rules())
-    dataset = data.load(config.dataset.name, config.dataset.data_dir)
+    return task_of(config, data.load(config.dataset.name, config.dataset.data_dir))
+
+
+def task_of(config, dataset: data.Dataset) -> Task:
+    """The task of a checked config on a data set.
+
+    Raises:
+        ConfigError: if the labels are not as many as the config asks for.
+    """
     rows = labelled.choose(dataset, config.labelled.count, config.labelled.seed)
     images = Images(
         pixels=binarization.binarized(dataset, config.dataset.binarization),

@@ -22,7 +22,7 @@ from experiments import semi_supervised as ss
 from experiments.configuration import ConfigError
 from experiments.report import read_metrics
 from experiments.step import keep_best
-from gumbel import m2
+from gumbel import m2, quality
 from gumbel.programs import hard, interpret
 
 CLASSES, STYLES, PIXELS, BATCH = 3, 2, 5, 4
@@ -303,6 +303,32 @@ def test_every_estimator_runs_the_program(estimator):
     assert np.isfinite(bound).all()
     for leaf in jax.tree.leaves(grads):
         assert np.isfinite(leaf).all() and (leaf != 0).any()
+
+
+def test_bias_of_relaxed_gradients_against_exact():
+    """What gradient_quality reports: the class is marginalised, the style sampled."""
+    _, program, params, x, _ = make_tiny()
+    keep = quality.draw_parameters(program, jax.random.key(1), params, x)
+
+    def moments(name, seed, count=4000):
+        def gradient(key):
+            grads = gumbel.value_and_grad(name, program)(key, params, x, kl="analytic")
+            leaves = zip(jax.tree.leaves(grads.grads), keep, strict=True)
+            return jnp.concatenate([g.ravel() for g, kept in leaves if kept])
+
+        run = jit(lambda key: quality.gradient_moments(gradient, key, count))
+        return run(jax.random.key(seed))._replace(count=count)
+
+    exact = moments("exact", 2)
+    noise = float(exact.variance.sum()) / exact.count
+    assert noise > 0
+    relaxed = quality.quality(moments("gumbel_softmax", 3), exact.mean, noise)
+    assert relaxed.bias > 5 * relaxed.bias_noise
+    # Unbiased ones have none that is seen: exact itself, and the score function.
+    again = quality.quality(moments("exact", 4), exact.mean, noise)
+    assert again.bias < 2 * again.bias_noise and again.std < relaxed.std
+    score = quality.quality(moments("score_function", 5), exact.mean, noise)
+    assert score.bias < 2 * score.bias_noise
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
