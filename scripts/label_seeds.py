@@ -36,14 +36,6 @@ from experiments.workdir import (  # noqa: E402
 
 EXPERIMENT = "semi_supervised"
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", str(ROOT / "configs/semi_supervised.py")
-)
-_ESTIMATORS = flags.DEFINE_list(
-    "estimators", "exact,gumbel_softmax,st_gumbel_softmax", "names"
-)
-_SEEDS = flags.DEFINE_list("seeds", "0,1,2,3,4", "seeds of labels and runs")
-
 # Table 2 of Jang, Gu & Poole (2017): accuracy in %, and the bound in nats as an nll.
 PUBLISHED = {
     "exact": (92.6, 106.8),
@@ -54,6 +46,14 @@ HEADER = (
     "estimator | seeds | test accuracy, % | published | validation accuracy, % | "
     "test L_1, nll | published"
 ).split(" | ")
+
+
+def define_flags() -> None:
+    """Defines the flags of the command, and not of who imports this."""
+    default = str(ROOT / "configs" / f"{EXPERIMENT}.py")
+    config_flags.DEFINE_config_file("config", default)
+    flags.DEFINE_list("estimators", "exact,gumbel_softmax,st_gumbel_softmax", "names")
+    flags.DEFINE_list("seeds", "0,1,2,3,4", "seeds of labels and runs")
 
 
 def seed_config(base: ConfigDict, estimator: str, seed: int) -> ConfigDict:
@@ -116,10 +116,10 @@ def main(argv: list[str]) -> None:
     ).partition(":")
     variant = variant or configuration.variants(path)[0]
     rows = []
-    for estimator in _ESTIMATORS.value:
+    for estimator in flags.FLAGS.estimators:
         results, configs, versions = [], [], {}
-        for seed in map(int, _SEEDS.value):
-            config = seed_config(_CONFIG.value, estimator, seed)
+        for seed in map(int, flags.FLAGS.seeds):
+            config = seed_config(flags.FLAGS.config, estimator, seed)
             run = default_workdir(EXPERIMENT, variant, config.to_dict())
             result = train(make_task(config), config, run)
             versions = json.loads((run / "versions.json").read_text())
@@ -151,4 +151,5 @@ def run_main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(run_main)
