@@ -188,9 +188,7 @@ def test_labels_of_unlabelled_images_change_nothing(quarters, monkeypatch, tmp_p
     monkeypatch.setattr(labelled, "choose", lambda *args: rows)
     for module, name in ((train.figures, "curves"), (class_figures, "accuracy")):
         monkeypatch.setattr(module, name, lambda *args: None)
-    made = config(
-        num_steps=4, log_every=4, eval_every=4, checkpoint_every=4, eval_samples=1
-    )
+    made = config(num_steps=20)  # compiled once with the runs below
 
     def task(permuted):
         labels = quarters.train.labels.copy()
