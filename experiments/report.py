@@ -111,6 +111,8 @@ def summary(result: Mapping[str, Any], workdir: Path) -> str:
             f"{split}: nll {values['nll']:.2f} ± {values['nll_stderr']:.2f} nats "
             f"(L_{values['eval_samples']} on hard samples), L_1 {values['nll_1']:.2f}"
         )
+        if "accuracy" in values:
+            lines.append(f"{split}: accuracy {100 * values['accuracy']:.2f} %")
     lines.append(f"written to {workdir}: result.json, metrics.jsonl, figures/")
     return "\n".join(lines)
 

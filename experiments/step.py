@@ -7,6 +7,7 @@ state is enough to continue to the bit, and a sweep over what is traced compiles
 import dataclasses
 import json
 from collections.abc import Callable, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,9 @@ OPTIMIZERS: Mapping[str, Callable[[], optax.GradientTransformation]] = {
 }
 
 
-# What the root key is folded with for anything but a step, and for TRACK the key of a
-# step's noise; far above any step or sample.
-ORDER, INIT, EVALUATE, DRAW, TRACK = (2**32 - 1 - i for i in range(5))
+# What the root key is folded with for anything but a step, and for TRACK and SUPERVISE
+# the key of a step's noise; far above any step or sample.
+ORDER, INIT, EVALUATE, DRAW, TRACK, SUPERVISE = (2**32 - 1 - i for i in range(6))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,12 @@ class Task:
         checksum: SHA-256 of the data set.
         track: (key, params, *args) -> params in which running averages over batches
             have moved, where a model has any: no gradient reaches these.
+        supervised: (key, params) -> scalar, what labelled examples add to the bound
+            to be maximised, where there are any; without discrete draws, so that it
+            is differentiated as it stands.
+        measure: (params, split) -> further numbers of "valid" and "test", by name.
+        choose_by: the metrics of a validation -> a number; the parameters with the
+            least of them are kept.
     """
 
     experiment: str
@@ -60,6 +67,9 @@ class Task:
     draw: Callable[[Any, jax.Array, Path], None]
     checksum: str
     track: Callable[..., Any] = lambda key, params, *args: params
+    supervised: Callable[[jax.Array, Any], jax.Array] | None = None
+    measure: Callable[[Any, str], Mapping[str, float]] = lambda params, split: {}
+    choose_by: Callable[[Mapping[str, float]], float] = itemgetter("valid_nll")
 
     @property
     def num_examples(self) -> int:
@@ -72,6 +82,7 @@ class TrainState:
     """All that the rest of a run depends on.
 
     `key` is the root of the noise and never advances: step t uses fold_in(key, t).
+    `best_nll` is what the task chooses by, for most the validation nll.
     """
 
     step: jax.Array
@@ -157,6 +168,13 @@ def make_train_step(task: Task, config) -> Callable:
             kl=config.objective,
             **given,
         )
+        metrics = {"objective": bound.mean()}
+        if task.supervised is not None:
+            supervise_key = jax.random.fold_in(noise_key, SUPERVISE)
+            metrics["supervised"], more = jax.value_and_grad(
+                task.supervised, argnums=1
+            )(supervise_key, state.params)
+            grads = jax.tree.map(jnp.add, grads, more)
         # Optimisers descend; the bound is to rise, and an L2 penalty to fall. It spares
         # the biases: those of the pixels start at the logit of their means.
         decay = hyper["weight_decay"]
@@ -175,7 +193,7 @@ def make_train_step(task: Task, config) -> Callable:
             estimator_state=estimator_state,
         )
         shown = {k: v for k, v in given.items() if k in ("temperature", "slope")}
-        return new_state, {"objective": bound.mean(), **shown}
+        return new_state, metrics | shown
 
     return train_step
 
@@ -264,7 +282,7 @@ def check_task(task: Task, config) -> None:
 
 @jax.jit
 def keep_best(state: TrainState, nll) -> TrainState:
-    """Keeps the parameters if their validation bound is the best so far."""
+    """Keeps the parameters if their number, of Task.choose_by, is the least so far."""
     better = nll < state.best_nll
 
     def choose(new, old):

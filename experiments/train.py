@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments import figures, report
+from experiments import class_figures, figures, report
 from experiments.checkpoint import Checkpoints
 from experiments.evaluation import Evaluator, bound_summary
 from experiments.interrupt import Interrupted, interruptions
@@ -142,7 +142,9 @@ class _Run:
                 if done or step % config.eval_every == 0:
                     bounds = self.evaluator(state.params, "valid", config.valid_samples)
                     metrics["valid_nll"] = float(-bounds.mean())
-                    state = keep_best(state, metrics["valid_nll"])
+                    measured = self.task.measure(state.params, "valid")
+                    metrics |= {f"valid_{name}": v for name, v in measured.items()}
+                    state = keep_best(state, self.task.choose_by(metrics))
                 self._check_finite(step, metrics, saved)
                 seconds = before + time.perf_counter() - started
                 self.log.write(
@@ -180,6 +182,8 @@ class _Run:
                 self.evaluator(params, split, count, stop) for count in (m, 1)
             )
             result[split] = bound_summary(bounds, bounds_1, m)
+            if split != "train":
+                result[split] |= self.task.measure(params, split)
             for count in config.report_samples:
                 if count < m:
                     bounds = self.evaluator(params, split, count, stop)
@@ -187,6 +191,8 @@ class _Run:
         directory = self.workdir / "figures"
         directory.mkdir(exist_ok=True)
         figures.curves(self.log.lines, directory / "curves.png")
+        if any("valid_accuracy" in line for line in self.log.lines):
+            class_figures.accuracy(self.log.lines, directory / "accuracy.png")
         self.task.draw(
             state.best_params, jax.random.fold_in(state.key, DRAW), directory
         )

@@ -294,3 +294,48 @@ def test_options_reach_the_estimator_and_its_state_is_carried():
     still, _ = run_chunk(task, frozen, 3)
     assert state.estimator_state["z"].moments.mean < -0.1
     assert still.estimator_state["z"].moments.mean == 0.0
+
+
+def test_supervised_term_is_maximised_beside_the_bound():
+    def program(params, x):
+        return lambda draw: x[:, 0] * 0 - (params["a"] - 2.0) ** 2
+
+    def supervised(key, params):
+        return -3.0 * (params["b"] - 1.0) ** 2 - (params["a"] - 4.0) ** 2
+
+    task = dataclasses.replace(
+        runs.task(program),
+        init=lambda key: {"a": jnp.zeros(()), "b": jnp.zeros(())},
+        supervised=supervised,
+    )
+    config = runs.config(optimizer="sgd", learning_rate=0.1)
+    train_step = jax.jit(step.make_train_step(task, config))
+    state, hyper = runs.init_state(task, config), step.hyper_parameters(config)
+    state, metrics = train_step(state, jnp.arange(8), hyper, task.data)
+    assert (metrics["objective"], metrics["supervised"]) == (-4.0, -3.0 - 16.0)
+    assert state.params["a"] == pytest.approx(0.1 * (4.0 + 8.0))
+    assert state.params["b"] == pytest.approx(0.1 * 6.0)
+    alone = dataclasses.replace(task, supervised=None)
+    _, metrics = jax.jit(step.make_train_step(alone, config))(
+        state, jnp.arange(8), hyper, task.data
+    )
+    assert "supervised" not in metrics
+
+
+def test_supervised_term_has_noise_of_its_own_at_every_step():
+    def program(params, x):
+        return lambda draw: x[:, 0] * 0 + params["a"]
+
+    task = dataclasses.replace(
+        runs.task(program),
+        init=lambda key: {"a": jnp.zeros(())},
+        supervised=lambda key, params: jax.random.normal(key) + 0 * params["a"],
+    )
+    config = runs.config()
+    train_step = jax.jit(step.make_train_step(task, config))
+    state, hyper = runs.init_state(task, config), step.hyper_parameters(config)
+    values = set()
+    for _ in range(3):
+        state, metrics = train_step(state, jnp.arange(8), hyper, task.data)
+        values.add(float(metrics["supervised"]))
+    assert len(values) == 3

@@ -64,7 +64,7 @@ MISTAKES = {
     "--sweep=seed=0,1": "must be given as --seeds=NUMBER",
     "--seeds=0": "flag --seeds=0",
     "--samples=many": "flag --samples=many",
-    "--experiment=foo": "--experiment=foo: must be one of structured_prediction, vae",
+    "--experiment=foo": "--experiment=foo: must be one of semi_supervised, struct",
     "--workdir=here": "Unknown command line flag 'workdir'",
     "": "--sweep: must be given, as FIELD=VALUE",
 }

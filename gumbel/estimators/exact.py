@@ -79,7 +79,9 @@ def _log_weights(run: Run, key, corners: Mapping[str, np.ndarray], kl: str):
         log_q = [nodes[name].log_q for name in corner]
         return log_w, sum(log_q, start=jnp.zeros_like(log_w))
 
-    return jax.lax.map(jax.checkpoint(at_corner), corners, batch_size=CHUNK)
+    if len(next(iter(corners.values()))) > CHUNK:
+        at_corner = jax.checkpoint(at_corner)
+    return jax.lax.map(at_corner, corners, batch_size=CHUNK)
 
 
 def _estimate(key, run: Run, state, hyper: Mapping):

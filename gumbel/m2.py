@@ -1,0 +1,209 @@
+"""Flax networks of M2, Kingma et al. (2014): q(y|x), q(z|x, y) and p(x|y, z).
+
+Legend: B batch, N style variables, K classes, D pixels, H features, S side of an image,
+C and E channels in and out.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from gumbel import conv
+from gumbel.nets import Initializer, Mlp
+
+# Channels of the convolutions, from the pixels up.
+CHANNELS = (32, 64, 128)
+
+
+class M2(nn.Module):
+    """A classifier, a style encoder and a decoder.
+
+    What q(z|x, y) computes of the image alone, its features, is a part of its own, so
+    that summing over the classes does it once.
+
+    Attributes:
+        num_classes: K.
+        num_styles: N.
+        classifier: [B, D] -> [B, K].
+        features: [B, D] -> [B, H].
+        style: [B, H], the class added in and rectified -> [B, 2·N].
+        decoder: class and style side by side, [B, K + N] -> [B, D].
+    """
+
+    num_classes: int
+    num_styles: int
+    classifier: nn.Module
+    features: nn.Module
+    style: nn.Module
+    decoder: nn.Module
+
+    def classify(self, x):
+        """Logits of q(y|x), one variable: [B, D] -> [B, 1, K]."""
+        return self.classifier(x)[:, None]
+
+    def look(self, x):
+        """What q(z|x, y) makes of the image alone: [B, D] -> [B, H]."""
+        return self.features(x)
+
+    @nn.compact
+    def encode(self, features, y):
+        """q(z|x, y).
+
+        Args:
+            features: from `look`, [B, H].
+            y: on the simplex, [B, 1, K].
+
+        Returns:
+            Location and positive scale, each [B, N]; of scale near 1 at the start.
+        """
+        class_weights = nn.Dense(
+            features.shape[1],
+            use_bias=False,
+            kernel_init=nn.initializers.glorot_uniform(),
+            name="class_features",
+        )
+        h = self.style(nn.relu(features + class_weights(y[:, 0])))
+        loc, log_scale = jnp.split(h, 2, axis=1)
+        return loc, jnp.exp(log_scale)
+
+    def decode(self, y, z):
+        """Logits of p(x|y, z): [B, 1, K] and [B, N] -> [B, D]."""
+        return self.decoder(jnp.concatenate([y[:, 0], z], axis=1))
+
+    def __call__(self, x):
+        """Touches every parameter, for `init`."""
+        logits = self.classify(x)
+        z, _ = self.encode(self.look(x), logits)
+        return self.decode(logits, z)
+
+
+def mlp(
+    num_classes: int,
+    num_styles: int,
+    hidden: Sequence[int],
+    num_pixels: int,
+    visible_bias_init: Initializer,
+) -> M2:
+    """M2 of fully connected networks, each with the same hidden layers.
+
+    Args:
+        num_classes: K.
+        num_styles: N.
+        hidden: widths, at least one; the decoder has them in reverse.
+        num_pixels: D.
+        visible_bias_init: initialiser of the bias of the pixels' logits.
+    """
+    first, *rest = hidden
+    return M2(
+        num_classes=num_classes,
+        num_styles=num_styles,
+        classifier=Mlp(tuple(hidden), num_classes),
+        features=Mlp((), first),
+        style=Mlp(tuple(rest), 2 * num_styles),
+        decoder=Mlp(tuple(reversed(hidden)), num_pixels, visible_bias_init),
+    )
+
+
+class Conv(nn.Module):
+    """A 5×5 convolution of stride 2, or its transpose, with a bias.
+
+    Attributes:
+        features: E.
+        convolve: conv.down or conv.up.
+    """
+
+    features: int
+    convolve: Callable[[jax.Array, jax.Array], jax.Array]
+
+    @nn.compact
+    def __call__(self, x):
+        """Maps [B, S, S, C] to half or twice the side, and E channels."""
+        shape = (5, 5, x.shape[3], self.features)
+        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
+        bias = self.param("bias", nn.initializers.zeros, (1, 1, 1, self.features))
+        return self.convolve(x, kernel) + bias
+
+
+class ConvEncoder(nn.Module):
+    """Three rectified convolutions and a dense layer, [B, D] -> [B, features].
+
+    Attributes:
+        features: width of the output.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x):
+        """Maps square images, [B, D], D = S², to [B, features]."""
+        side = math.isqrt(x.shape[1])
+        h = x.reshape(-1, side, side, 1).astype(jnp.float32)
+        for channels in CHANNELS:
+            odd = h.shape[1] % 2
+            h = jnp.pad(h, ((0, 0), (0, odd), (0, odd), (0, 0)))
+            h = nn.relu(Conv(channels, conv.down)(h))
+        return Mlp((), self.features)(h.reshape(h.shape[0], -1))
+
+
+class ConvDecoder(nn.Module):
+    """The mirror image: a dense layer and three transposed convolutions, rectified.
+
+    The dense one is a transposed convolution of a single pixel, so these are four.
+
+    Attributes:
+        num_pixels: D = S².
+        visible_bias_init: initialiser of the bias of the pixels' logits.
+    """
+
+    num_pixels: int
+    visible_bias_init: Initializer
+
+    @nn.compact
+    def __call__(self, code):
+        """Maps [B, K + N] to logits, [B, D]."""
+        *sides, lowest = _sides(self.num_pixels)
+        h = Mlp((), lowest**2 * CHANNELS[-1])(code)
+        h = h.reshape(-1, lowest, lowest, CHANNELS[-1])
+        for channels, side in zip((*CHANNELS[-2::-1], 1), sides[::-1], strict=True):
+            h = Conv(channels, conv.up)(nn.relu(h))[:, :side, :side]
+        bias = self.param("bias", self.visible_bias_init, (self.num_pixels,), h.dtype)
+        return h.reshape(-1, self.num_pixels) + bias[None]
+
+
+def _sides(num_pixels: int) -> list[int]:
+    """Sides of the image and of what each convolution makes of it."""
+    sides = [math.isqrt(num_pixels)]
+    for _ in CHANNELS:
+        sides.append((sides[-1] + 1) // 2)
+    return sides
+
+
+def convolutional(
+    num_classes: int,
+    num_styles: int,
+    hidden: Sequence[int],
+    num_pixels: int,
+    visible_bias_init: Initializer,
+) -> M2:
+    """M2 of convolutional networks, of the kind of Jang et al. (2017).
+
+    Args:
+        num_classes: K.
+        num_styles: N.
+        hidden: widths of the layers above the convolutions of q(z|x, y), at least one:
+            the class enters the first.
+        num_pixels: D, a square.
+        visible_bias_init: initialiser of the bias of the pixels' logits.
+    """
+    first, *rest = hidden
+    return M2(
+        num_classes=num_classes,
+        num_styles=num_styles,
+        classifier=ConvEncoder(num_classes),
+        features=ConvEncoder(first),
+        style=Mlp(tuple(rest), 2 * num_styles),
+        decoder=ConvDecoder(num_pixels, visible_bias_init),
+    )

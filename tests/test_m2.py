@@ -1,0 +1,92 @@
+"""Networks of M2: shapes, sizes, and what depends on what."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gumbel import m2
+
+# Weights and biases by hand: q(y|x), q(z|x, y) with its classes, p(x|y, z).
+COUNTS = {
+    "mlp": (
+        (49 * 6 + 6 + 6 * 5 + 5 + 5 * 3 + 3)
+        + (49 * 6 + 6 + 3 * 6 + 6 * 5 + 5 + 5 * 8 + 8)
+        + ((3 + 4) * 5 + 5 + 5 * 6 + 6 + 6 * 49 + 49)
+    ),
+    # Sides 7, 4, 2, 1.
+    "conv": 2 * (25 * (32 + 32 * 64 + 64 * 128) + 32 + 64 + 128)
+    + (128 * 3 + 3)
+    + (128 * 6 + 6 + 3 * 6 + 6 * 5 + 5 + 5 * 8 + 8)
+    + (7 * 128 + 128 + 25 * (128 * 64 + 64 * 32 + 32) + 64 + 32 + 1 + 49),
+}
+FAMILIES = {"mlp": m2.mlp, "conv": m2.convolutional}
+
+
+# Compiled once, run once or twice: the compiler should not work hard.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@functools.cache
+def make(family):
+    """Networks of 7×7 pixels and their first parameters."""
+    bias = jnp.linspace(-1.0, 1.0, 49)
+    model = FAMILIES[family](3, 4, (6, 5), 49, lambda *_: bias)
+    start = jit(model.init)(jax.random.key(0), jnp.zeros((1, 49)))
+    return model, start
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parameter_counts(family):
+    _, params = make(family)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == COUNTS[family]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_initial_values(family):
+    model, params = make(family)
+    x, y, z = jnp.zeros((2, 49)), jnp.zeros((2, 1, 3)), jnp.zeros((2, 4))
+    np.testing.assert_array_equal(model.apply(params, x, method="classify"), y)
+    features = model.apply(params, x, method="look")
+    loc, scale = model.apply(params, features, y, method="encode")
+    np.testing.assert_array_equal(loc, z)
+    np.testing.assert_array_equal(scale, jnp.ones((2, 4)))
+    pixels = model.apply(params, y, z, method="decode")
+    np.testing.assert_array_equal(pixels, jnp.tile(jnp.linspace(-1, 1, 49), (2, 1)))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_class_and_style_and_every_pixel_matter(family):
+    model, params = make(family)
+    keys = jax.random.split(jax.random.key(1), 3)
+    x = jax.random.uniform(keys[0], (1, 49))
+    y, z = jax.nn.softmax(jax.random.normal(keys[1], (1, 1, 3))), jnp.ones((1, 4))
+
+    @jit
+    def outputs(x, y, z):
+        features = model.apply(params, x, method="look")
+        return (
+            model.apply(params, x, method="classify"),
+            model.apply(params, features, y, method="encode"),
+            model.apply(params, y, z, method="decode"),
+        )
+
+    logits, (loc, scale), pixels = outputs(x, y, z)
+    assert logits.shape == (1, 1, 3) and pixels.shape == (1, 49)
+    assert loc.shape == scale.shape == (1, 4) and (scale > 0).all()
+    _, (other, _), moved = outputs(x, y[:, :, ::-1], z)
+    assert np.abs(other - loc).max() > 1e-3 and np.abs(moved - pixels).max() > 1e-3
+    assert np.abs(outputs(x, y, -z)[2] - pixels).max() > 1e-3
+    first_logit = jax.grad(lambda x: model.apply(params, x, method="classify")[0, 0, 0])
+    of_pixels = jit(first_logit)(x)
+    # With six rectified units some pixels may reach nothing.
+    assert (of_pixels != 0).mean() > 0.9
+
+
+def test_images_of_bytes_are_read():
+    model, params = make("conv")
+    image = jnp.arange(49, dtype=jnp.uint8)[None]
+    one, two = (model.apply(params, x, method="classify") for x in (image, 1.0 * image))
+    np.testing.assert_array_equal(one, two)

@@ -1,0 +1,363 @@
+"""M2: its bounds by hand, what labels reach, whole runs.
+
+The truth is computed here in NumPy from the parameters alone, by a loop over classes;
+only the standard normal noise of z is that of the program.
+"""
+
+import dataclasses
+import functools
+import json
+import zlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import runs
+
+import gumbel
+from configs.semi_supervised import VARIANTS, get_config
+from experiments import class_figures, data, labelled, train
+from experiments import semi_supervised as ss
+from experiments.configuration import ConfigError
+from experiments.report import read_metrics
+from experiments.step import keep_best
+from gumbel import m2, quality
+from gumbel.programs import hard, interpret
+
+CLASSES, STYLES, PIXELS, BATCH = 3, 2, 5, 4
+
+# Compiled once, run once: the compiler should not work hard.
+jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
+@functools.cache
+def make_tiny():
+    """A model, its program, random parameters, images and labels."""
+    model = m2.mlp(CLASSES, STYLES, (4,), PIXELS, jax.nn.initializers.zeros)
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, PIXELS)))
+    params = jax.tree.map(
+        lambda leaf: jnp.asarray(0.7 * rng.normal(size=leaf.shape), jnp.float32), shapes
+    )
+    x = jnp.asarray(rng.integers(0, 2, (BATCH, PIXELS)), jnp.float32)
+    return model, ss.make_program(model), params, x, jnp.asarray([2, 0, 1, 1])
+
+
+def noise_of(key):
+    """ε of the draw "z" of a program that is interpreted with this key."""
+    z_key = jax.random.fold_in(key, zlib.crc32(b"z"))
+    return np.float64(jax.random.normal(z_key, (BATCH, STYLES)))
+
+
+class ByHand:
+    """The networks of the tiny model in NumPy."""
+
+    def __init__(self, params):
+        self.params = jax.tree.map(np.float64, params["params"])
+
+    def dense(self, net, layer, h):
+        weights = self.params[net][f"Dense_{layer}"]
+        return h @ weights["kernel"] + weights["bias"]
+
+    def log_q(self, x):
+        """log q(y|x), [B, K]."""
+        logits = self.dense(
+            "classifier", 1, np.maximum(self.dense("classifier", 0, x), 0)
+        )
+        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+
+    def bound(self, x, classes, noise):
+        """−L(x, y), [B]: log p(y) + log p(x|y, z) − KL(q(z|x, y) ‖ p(z))."""
+        y = np.eye(CLASSES)[classes]
+        h = self.dense("features", 0, x) + y @ self.params["class_features"]["kernel"]
+        out = self.dense("style", 0, np.maximum(h, 0))
+        loc, log_scale = out[:, :STYLES], out[:, STYLES:]
+        z = loc + np.exp(log_scale) * noise
+        h = self.dense("decoder", 0, np.concatenate([y, z], axis=1))
+        ones = 1 / (1 + np.exp(-self.dense("decoder", 1, np.maximum(h, 0))))
+        log_x = np.log(np.where(x == 1, ones, 1 - ones)).sum(axis=1)
+        kl = 0.5 * (loc**2 + np.exp(2 * log_scale) - 1 - 2 * log_scale).sum(axis=1)
+        return log_x - kl - np.log(CLASSES)
+
+
+@pytest.mark.parametrize("kl", ["analytic", "relaxed_density", "soft_mass"])
+def test_marginal_bound_is_the_sum_over_classes(kl):
+    _, program, params, x, _ = make_tiny()
+    estimate = jit(lambda *args: gumbel.value_and_grad("exact", program)(*args, kl=kl))
+    bound = estimate(jax.random.key(3), params, x).bound
+    _, estimate_key = jax.random.split(jax.random.key(3))
+    noise = noise_of(jax.random.fold_in(estimate_key, 0))
+    by_hand, x = ByHand(params), np.float64(x)
+    log_q = by_hand.log_q(x)
+    # Equation (7) of Kingma et al. (2014): Σ_y q(y|x) (−L(x, y)) + H(q(y|x)).
+    expected = np.zeros(BATCH)
+    for k in range(CLASSES):
+        one = by_hand.bound(x, np.full(BATCH, k), noise)
+        expected += np.exp(log_q[:, k]) * (one - log_q[:, k])
+    if kl == "analytic":
+        np.testing.assert_allclose(bound, expected, rtol=1e-5)
+    else:  # the KL of z by its sample: of the same expectation, another value
+        assert np.isfinite(bound).all()
+        assert np.abs(np.asarray(bound) - expected).max() > 1e-3
+
+
+def test_labelled_bound_is_that_of_the_observed_class():
+    _, program, params, x, labels = make_tiny()
+
+    @jit
+    def bound(key, labels):
+        return interpret(program(params, x, labels), key, hard("analytic"))[0]
+
+    noise = noise_of(jax.random.key(5))
+    expected = ByHand(params).bound(np.float64(x), np.asarray(labels), noise)
+    found = bound(jax.random.key(5), labels)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@functools.cache
+def labelled_dataset(size=48):
+    """Four classes; an image of class k is white in its k-th quarter, else grey."""
+
+    def split(size, seed):
+        labels = np.random.default_rng(seed).permutation(np.arange(size) % 4)
+        images = np.full((size, 4, 196), 20, np.uint8)
+        images[np.arange(size), labels] = 255
+        return data.Split(images.reshape(size, 784), labels.astype(np.int32))
+
+    return data.Dataset("quarters", split(size, 0), split(40, 1), split(44, 2), "0", 4)
+
+
+def config(variant="mlp", **fields):
+    """A config of a tiny budget; `fields` are named with __ for a dot."""
+    made = get_config(variant)
+    tiny = {
+        "num_steps": 60,
+        "batch_size": 8,
+        "learning_rate": 0.01,
+        "log_every": 20,
+        "eval_every": 20,
+        "checkpoint_every": 20,
+        "eval_samples": 2,
+        "eval_batch_size": 44,
+        "labelled.count": 8,
+        "model.num_styles": 2,
+        "model.hidden": (8,),
+    }
+    fields = {name.replace("__", "."): value for name, value in fields.items()}
+    made.update_from_flattened_dict(tiny | fields)
+    return made
+
+
+@pytest.fixture
+def quarters(monkeypatch):
+    """Labelled images instead of a data set."""
+    monkeypatch.setattr(data, "load", lambda name, data_dir=None: labelled_dataset())
+    return labelled_dataset()
+
+
+def test_supervised_term_by_hand(quarters):
+    """At α = 0 and with all its labels: E_L[−L(x, y)]; its slope: E_L[log q(y|x)]."""
+    made = config(dataset__binarization="threshold", labelled__count=4, batch_size=4)
+    rows = labelled.choose(quarters, 4, 0)
+    x = np.float64(quarters.train.images[rows] >= 128)
+    labels = quarters.train.labels[rows]
+    rng = np.random.default_rng(1)
+    values, grads = {}, {}
+    for alpha in (0.0, 2.0):
+        made.alpha = alpha
+        task = ss.make_task(made)
+        shapes = jax.eval_shape(task.init, jax.random.key(0))
+        if alpha == 0.0:
+            params = jax.tree.map(
+                lambda p: jnp.asarray(0.1 * rng.normal(size=p.shape), p.dtype), shapes
+            )
+        step = jit(jax.value_and_grad(task.supervised, argnums=1))
+        values[alpha], grads[alpha] = step(jax.random.key(2), params)
+    log_q = ByHand(params).log_q(x)[np.arange(4), labels]
+    slope = (values[2.0] - values[0.0]) / 2
+    np.testing.assert_allclose(slope, log_q.mean(), rtol=1e-3)
+    classifier = [jax.tree.leaves(g["params"]["classifier"]) for g in grads.values()]
+    assert all((leaf == 0).all() for leaf in classifier[0])
+    assert all((leaf != 0).any() for leaf in classifier[1])
+
+
+def test_labels_of_unlabelled_images_change_nothing(quarters, monkeypatch, tmp_path):
+    rows = labelled.choose(quarters, 8, 0)
+    others = np.delete(np.arange(48), rows)
+    monkeypatch.setattr(labelled, "choose", lambda *args: rows)
+    for module, name in ((train.figures, "curves"), (class_figures, "accuracy")):
+        monkeypatch.setattr(module, name, lambda *args: None)
+    made = config(num_steps=20)  # compiled once with the runs below
+
+    def task(permuted):
+        labels = quarters.train.labels.copy()
+        labels[permuted] = labels[permuted[::-1]]
+        changed = dataclasses.replace(
+            quarters, train=data.Split(quarters.train.images, labels)
+        )
+        monkeypatch.setattr(data, "load", lambda name, data_dir=None: changed)
+        moved = (labels != quarters.train.labels).sum()
+        made_task = ss.make_task(made)
+        return dataclasses.replace(made_task, draw=lambda *args: None), moved
+
+    ends = []
+    for name, permuted in (("as it was", rows[:0]), ("permuted", others)):
+        permuted_task, moved = task(permuted)
+        assert (moved > 20) == (name == "permuted")
+        train.train(permuted_task, made, tmp_path / name, announce=lambda _: None)
+        ends.append(runs.ends(tmp_path / name))
+    assert ends[0] == ends[1]
+    # Those of the labelled images do change what is learned.
+    params = jax.tree.map(
+        lambda p: jnp.linspace(-0.1, 0.1, p.size).reshape(p.shape),
+        jax.eval_shape(permuted_task.init, jax.random.key(0)),
+    )
+    terms = {
+        float(jit(task(permuted)[0].supervised)(jax.random.key(1), params))
+        for permuted in (others, rows)
+    }
+    assert len(terms) == 2
+
+
+def test_training_data_hold_no_unseen_label(quarters):
+    task = ss.make_task(config())
+    assert task.data.keys() == {"images"} and task.num_examples == 40
+    rows = labelled.choose(quarters, 8, 0)
+    unseen = np.delete(quarters.train.images, rows, axis=0)
+    np.testing.assert_array_equal(task.data["images"], unseen)
+    alone = ss.make_task(config("mlp_labels_only"))
+    np.testing.assert_array_equal(alone.data["images"], quarters.train.images[rows])
+    np.testing.assert_array_equal(alone.data["labels"], quarters.train.labels[rows])
+
+
+def test_unlabelled_images_are_binarised_anew_at_every_step(quarters):
+    task = ss.make_task(config())
+    rows = {"images": task.data["images"][:7]}
+    (one,), (two,) = (task.batch(jax.random.key(i), rows) for i in (0, 1))
+    assert set(np.unique(one)) == {0, 1} and not np.array_equal(one, two)
+
+
+@pytest.mark.parametrize("variant", ["mlp", "mlp_labels_only"])
+def test_a_whole_run_classifies(variant, quarters, tmp_path, monkeypatch):
+    monkeypatch.setattr(train.figures, "curves", lambda *args: None)
+    confusion = []
+    monkeypatch.setattr(
+        class_figures,
+        "confusion",
+        lambda labels, predicted, *rest: confusion.append((labels, predicted)),
+    )
+    made = config(variant)
+    result = train.train(ss.make_task(made), made, tmp_path, announce=lambda _: None)
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+    for split in ("valid", "test"):
+        assert result[split]["accuracy"] > 0.95
+        assert np.isfinite(result[split]["nll"])
+    np.testing.assert_array_equal(confusion[0][0], quarters.valid.labels)
+    right = (np.asarray(confusion[0][1]) == quarters.valid.labels).mean()
+    assert right == pytest.approx(result["valid"]["accuracy"])
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    best = max(lines, key=lambda line: line["valid_accuracy"])
+    assert result["best_step"] == best["step"]
+    assert ("supervised" in lines[0]) == (variant == "mlp")
+    names = {p.name for p in (tmp_path / "figures").iterdir()}
+    assert names == {"accuracy.png"} | ({"samples.png"} if variant == "mlp" else set())
+    if variant == "mlp_labels_only":
+        # What a classifier that knows nothing has: log 4 nats.
+        assert result["test"]["nll"] < 0.5 * np.log(4)
+        assert result["test"]["nll"] == pytest.approx(result["test"]["nll_1"])
+
+
+def test_best_parameters_are_those_of_the_best_accuracy(quarters):
+    made = config()
+    task = ss.make_task(made)
+    state = runs.init_state(runs.task(), runs.config())
+    for step, (accuracy, nll) in enumerate([(0.5, 9.0), (0.9, 8.0), (0.7, 7.0)]):
+        state = state.replace(step=jnp.asarray(step, jnp.int32))
+        metrics = {"valid_nll": nll, "valid_accuracy": accuracy}
+        state = keep_best(state, task.choose_by(metrics))
+    assert state.best_step == 1
+
+
+def test_samples_share_a_style_along_columns(quarters):
+    model, _, params, *_ = make_tiny()
+    means = np.asarray(ss.make_samples(model)(params, jax.random.key(1)))
+    grid = means.reshape(CLASSES, ss.STYLES, PIXELS)
+    # z of a column, with the weights of its class: recomputed by hand.
+    z = np.float64(jax.random.normal(jax.random.key(1), (ss.STYLES, STYLES)))
+    by_hand = ByHand(params)
+    for k in range(CLASSES):
+        y = np.tile(np.eye(CLASSES)[k], (ss.STYLES, 1))
+        h = by_hand.dense("decoder", 0, np.concatenate([y, z], axis=1))
+        logits = by_hand.dense("decoder", 1, np.maximum(h, 0))
+        np.testing.assert_allclose(grid[k], 1 / (1 + np.exp(-logits)), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "estimator", [name for name in gumbel.estimators.ESTIMATORS if name != "vimco"]
+)
+def test_every_estimator_runs_the_program(estimator):
+    _, program, params, x, _ = make_tiny()
+    estimate = jit(gumbel.value_and_grad(estimator, program))
+    bound, grads, _ = estimate(jax.random.key(0), params, x)
+    assert np.isfinite(bound).all()
+    for leaf in jax.tree.leaves(grads):
+        assert np.isfinite(leaf).all() and (leaf != 0).any()
+
+
+def test_bias_of_relaxed_gradients_against_exact():
+    """What gradient_quality reports: the class is marginalised, the style sampled."""
+    _, program, params, x, _ = make_tiny()
+    keep = quality.draw_parameters(program, jax.random.key(1), params, x)
+
+    def moments(name, seed, count=4000):
+        def gradient(key):
+            grads = gumbel.value_and_grad(name, program)(key, params, x, kl="analytic")
+            leaves = zip(jax.tree.leaves(grads.grads), keep, strict=True)
+            return jnp.concatenate([g.ravel() for g, kept in leaves if kept])
+
+        run = jit(lambda key: quality.gradient_moments(gradient, key, count))
+        return run(jax.random.key(seed))._replace(count=count)
+
+    exact = moments("exact", 2)
+    noise = float(exact.variance.sum()) / exact.count
+    assert noise > 0
+    relaxed = quality.quality(moments("gumbel_softmax", 3), exact.mean, noise)
+    assert relaxed.bias > 5 * relaxed.bias_noise
+    # Unbiased ones have none that is seen: exact itself, and the score function.
+    again = quality.quality(moments("exact", 4), exact.mean, noise)
+    assert again.bias < 2 * again.bias_noise and again.std < relaxed.std
+    score = quality.quality(moments("score_function", 5), exact.mean, noise)
+    assert score.bias < 2 * score.bias_noise
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_traces_a_step(variant, quarters):
+    made = get_config(variant)
+    made.update_from_flattened_dict({"labelled.count": 8, "batch_size": 8})
+    train.check_task(ss.make_task(made), made)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("labelled.count", 0, "config.labelled.count=0: must be at least 1"),
+        ("labelled.count", 49, "config.labelled.count=49: must be less, for class"),
+        ("labelled.seed", -1, "config.labelled.seed=-1: must be at least 0"),
+        ("alpha", -1.0, "config.alpha=-1.0: must be at least 0"),
+        ("method", "m3", "config.method='m3': must be one of m2, classifier"),
+        ("model.networks", "vit", "config.model.networks='vit': must be one of mlp, "),
+        ("model.hidden", (), "a tuple of positive integers, at least one"),
+        ("model.num_styles", 0, "config.model.num_styles=0: must be at least 1"),
+    ],
+)
+def test_impossible_fields(field, value, message, quarters):
+    made = config()
+    made.update_from_flattened_dict({field: value})
+    with pytest.raises(ConfigError, match=message):
+        ss.make_task(made)
+
+
+def test_unknown_variant():
+    with pytest.raises(ValueError, match="'cnn': must be one of mlp, conv, mlp_labels"):
+        get_config("cnn")
