@@ -260,6 +260,7 @@ def quality_table() -> str:
 
 TABLES: dict[str, Callable[[], str]] = {
     "expected": expected_line,
+    "concrete": concrete_table,
     "estimators": estimators_table,
     "gradient_quality": quality_table,
     "structured_prediction": lambda: comparison_table("structured_prediction"),
