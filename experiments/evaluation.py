@@ -128,6 +128,12 @@ def _padded(rows, size: int):
     return jnp.pad(rows, padding)
 
 
+def nll_summary(bounds: np.ndarray) -> dict[str, float]:
+    """The mean of −bounds [n] over examples, in nats, and its standard error."""
+    stderr = bounds.std(ddof=1) / np.sqrt(len(bounds))
+    return {"nll": float(-bounds.mean()), "nll_stderr": float(stderr)}
+
+
 def bound_summary(bounds: np.ndarray, bounds_1: np.ndarray, m: int) -> dict[str, Any]:
     """The numbers of a split that result.json holds.
 
@@ -140,9 +146,7 @@ def bound_summary(bounds: np.ndarray, bounds_1: np.ndarray, m: int) -> dict[str,
         `nll` = −mean L_m with its standard error over examples, `nll_1` = −mean L_1,
         all in nats, and m.
     """
-    return {
-        "nll": float(-bounds.mean()),
-        "nll_stderr": float(bounds.std(ddof=1) / np.sqrt(len(bounds))),
+    return nll_summary(bounds) | {
         "nll_1": float(-bounds_1.mean()),
         "eval_samples": m,
     }

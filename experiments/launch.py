@@ -143,8 +143,13 @@ def read_flags(
         raise
     except Exception as error:  # A config file is code: it may raise anything.
         raise ConfigError(_last_line(error)) from error
+    return values, *file_and_variant(values)
+
+
+def file_and_variant(values: flags.FlagValues) -> tuple[str, str]:
+    """The config file of --config, and its variant: the first where none is named."""
     path, _, variant = config_flags.get_config_filename(values["config"]).partition(":")
-    return values, path, variant or (*configuration.variants(path), Path(path).stem)[0]
+    return path, variant or (*configuration.variants(path), Path(path).stem)[0]
 
 
 def parse(argv: list[str], experiment: str, default_config: str) -> Command:
@@ -260,3 +265,24 @@ def _fail(error: Exception, argv: list[str], code: int) -> None:
         raise error
     print(f"error: {error}", file=sys.stderr)
     sys.exit(code)
+
+
+def run_script(main: Callable[[list[str]], None], argv: list[str]) -> None:
+    """Runs a script that trains, its expected failures in one line.
+
+    Exit codes as those of `launch`; all such scripts do what is left when run again.
+
+    Args:
+        main: of the script.
+        argv: its command line.
+    """
+    logging.set_verbosity(logging.WARNING)
+    try:
+        main(argv)
+    except Interrupted as stopped:
+        print(f"{stopped}; the same command goes on")
+    except KeyboardInterrupt:  # not in training, which saves its state first
+        sys.exit("interrupted; the same command goes on")
+    except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

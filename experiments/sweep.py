@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 import gumbel
 from experiments import grid, report
 from experiments.checkpoint import Checkpoints
 from experiments.configuration import check_config, common_rules
-from experiments.evaluation import Evaluator
+from experiments.evaluation import Evaluator, nll_summary
 from experiments.step import (
     EVALUATE,
     Task,
@@ -175,14 +174,9 @@ def bounds(task: Task, config, state: TrainState, samples: int) -> dict[str, Any
     )
     return {
         "temperature": float(temperatures["temperature"]),
-        "discrete": _summary(discrete),
-        "relaxed": _summary(relaxed),
+        "discrete": nll_summary(discrete),
+        "relaxed": nll_summary(relaxed),
     }
-
-
-def _summary(bound: np.ndarray) -> dict[str, float]:
-    stderr = bound.std(ddof=1) / np.sqrt(len(bound))
-    return {"nll": float(-bound.mean()), "nll_stderr": float(stderr)}
 
 
 def _groups(points: Sequence[Point]) -> list[list[Point]]:

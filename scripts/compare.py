@@ -8,31 +8,24 @@ use. For each estimator only the run with the best validation bound is evaluated
 the test set is read once an estimator. The records go to
 results/EXPERIMENT/VARIANT-ESTIMATOR.json, with the validation bounds of the whole grid
 in them; scripts/make_tables.py makes the table. Stopped at any point, the same command
-goes on. Compiled steps are kept in runs/compiled: a learning rate is a traced number.
+goes on. The learning rates of an estimator share one compiled step.
 """
 
+import functools
 import importlib
 import sys
 from pathlib import Path
 
-import jax
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from experiments import configuration, report  # noqa: E402
-from experiments.configuration import ConfigError  # noqa: E402
-from experiments.data import DataError  # noqa: E402
+from experiments import launch, report  # noqa: E402
 from experiments.grid import Point, command, point_config, trained  # noqa: E402
-from experiments.interrupt import Interrupted  # noqa: E402
 from experiments.step import Task  # noqa: E402
 from experiments.train import train  # noqa: E402
-from experiments.workdir import (  # noqa: E402
-    WorkdirError,
-    default_workdir,
-    write_json,
-)
+from experiments.workdir import default_workdir, write_json  # noqa: E402
 from scripts.make_tables import RESULTS, make_record  # noqa: E402
 
 _CONFIG = config_flags.DEFINE_config_file("config")
@@ -54,12 +47,12 @@ OPTIONS = {
 }
 
 
-def record(task: Task, grid: list[Point], path: Path) -> str:
+def record(task: Task, grid: list[Point], path: Path, compiled: dict) -> str:
     """Evaluates the best point of one estimator and writes its record."""
     best = min(grid, key=lambda point: point.valid_nll)
     if best.valid_nll == float("inf"):
         return "diverged at every learning rate; nothing recorded"
-    result = train(task, best.config, best.run)
+    result = train(task, best.config, best.run, compiled=compiled)
     selection = [
         {"learning_rate": point.config.learning_rate, "valid_nll": point.valid_nll}
         for point in grid
@@ -73,15 +66,11 @@ def record(task: Task, grid: list[Point], path: Path) -> str:
 def main(argv: list[str]) -> None:
     """Trains the grid, evaluates the best of each estimator and records it."""
     del argv
-    logging.set_verbosity(logging.WARNING)
-    jax.config.update("jax_compilation_cache_dir", str(ROOT / "runs" / "compiled"))
     base, experiment = _CONFIG.value, _EXPERIMENT.value
-    path, _, variant = config_flags.get_config_filename(
-        flags.FLAGS["config"]
-    ).partition(":")
-    variant = variant or configuration.variants(path)[0]
+    path, variant = launch.file_and_variant(flags.FLAGS)
     make_task = importlib.import_module(f"experiments.{experiment}").make_task
     task = make_task(base)  # the same for every point of the grid
+    compiled: dict = {}
     for estimator in _ESTIMATORS.value:
         grid = []
         for rate in map(float, _RATES.value):
@@ -89,22 +78,13 @@ def main(argv: list[str]) -> None:
             config = point_config(base, fields | OPTIONS.get(estimator, {}))
             run = default_workdir(experiment, variant, config.to_dict())
             print(command(experiment, path, variant, config), flush=True)
-            grid.append(trained(task, config, run))
+            grid.append(trained(task, config, run, compiled))
             print(f"  best validation nll {grid[-1].valid_nll:.2f}", flush=True)
         destination = RESULTS / experiment / f"{variant}-{estimator}.json"
-        print(f"{estimator}: {record(task, grid, destination)}", flush=True)
-
-
-def run_main(argv: list[str]) -> None:
-    """main, with its expected failures in one line."""
-    try:
-        main(argv)
-    except Interrupted as stopped:
-        print(f"{stopped}; the same command goes on")
-    except (ConfigError, DataError, WorkdirError) as error:
-        sys.exit(f"error: {error}")
+        found = record(task, grid, destination, compiled)
+        print(f"{estimator}: {found}", flush=True)
 
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    app.run(run_main)
+    app.run(functools.partial(launch.run_script, main))

@@ -10,6 +10,7 @@ estimator have in common to results/semi_supervised/VARIANT-ESTIMATOR.json and p
 the table.
 """
 
+import functools
 import json
 import sys
 from collections.abc import Sequence
@@ -17,22 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import ConfigDict, config_flags
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from experiments import configuration, report  # noqa: E402
-from experiments.configuration import ConfigError  # noqa: E402
-from experiments.data import DataError  # noqa: E402
-from experiments.interrupt import Interrupted  # noqa: E402
+from experiments import launch, report  # noqa: E402
+from experiments.grid import point_config  # noqa: E402
 from experiments.semi_supervised import make_task  # noqa: E402
 from experiments.train import train  # noqa: E402
-from experiments.workdir import (  # noqa: E402
-    WorkdirError,
-    default_workdir,
-    write_json,
-)
+from experiments.workdir import default_workdir, write_json  # noqa: E402
 
 EXPERIMENT = "semi_supervised"
 
@@ -58,11 +53,8 @@ def define_flags() -> None:
 
 def seed_config(base: ConfigDict, estimator: str, seed: int) -> ConfigDict:
     """The config of one run."""
-    config = base.copy_and_resolve_references()
-    config.update_from_flattened_dict(
-        {"estimator": estimator, "seed": seed, "labelled.seed": seed}
-    )
-    return config.lock()
+    fields = {"estimator": estimator, "seed": seed, "labelled.seed": seed}
+    return point_config(base, fields)
 
 
 def summarise(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -110,11 +102,7 @@ def row(estimator: str, record: dict[str, Any]) -> list[str]:
 def main(argv: list[str]) -> None:
     """Trains and evaluates every run, records them and prints the table."""
     del argv
-    logging.set_verbosity(logging.WARNING)
-    path, _, variant = config_flags.get_config_filename(
-        flags.FLAGS["config"]
-    ).partition(":")
-    variant = variant or configuration.variants(path)[0]
+    path, variant = launch.file_and_variant(flags.FLAGS)
     rows = []
     for estimator in flags.FLAGS.estimators:
         results, configs, versions = [], [], {}
@@ -140,16 +128,6 @@ def main(argv: list[str]) -> None:
     print(report.markdown(HEADER, rows))
 
 
-def run_main(argv: list[str]) -> None:
-    """main, with its expected failures in one line."""
-    try:
-        main(argv)
-    except Interrupted as stopped:
-        print(f"{stopped}; the same command goes on")
-    except (ConfigError, DataError, WorkdirError) as error:
-        sys.exit(f"error: {error}")
-
-
 if __name__ == "__main__":
     define_flags()
-    app.run(run_main)
+    app.run(functools.partial(launch.run_script, main))

@@ -40,27 +40,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from absl import flags, logging
+from absl import flags
 from ml_collections import ConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from experiments import figures, grid, launch, report  # noqa: E402
-from experiments.checkpoint import CheckpointError  # noqa: E402
 from experiments.configuration import ConfigError  # noqa: E402
-from experiments.data import DataError  # noqa: E402
-from experiments.interrupt import Interrupted  # noqa: E402
 from experiments.sweep import (  # noqa: E402
     Point,
     check_points,
     make_points,
     run_points,
 )
-from experiments.workdir import (  # noqa: E402
-    WorkdirError,
-    default_workdir,
-    write_json,
-)
+from experiments.workdir import default_workdir, write_json  # noqa: E402
 
 EXPERIMENTS = sorted(
     path.stem
@@ -216,20 +209,11 @@ def main(argv: list[str]) -> None:
 
 
 def run_main(argv: list[str]) -> None:
-    """main, with its expected failures in one line."""
+    """--help, or main with its expected failures in one line."""
     if {"--help", "-help", "-h"} & set(argv[1:]):
         print(__doc__)
         return
-    logging.set_verbosity(logging.WARNING)
-    try:
-        main(argv)
-    except Interrupted as stopped:
-        print(f"{stopped}; the same command goes on")
-    except KeyboardInterrupt:  # not in training, which saves its state first
-        sys.exit("interrupted; the same command goes on")
-    except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+    launch.run_script(main, argv)
 
 
 if __name__ == "__main__":

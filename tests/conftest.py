@@ -8,7 +8,7 @@ import jax
 import pytest
 import runs
 
-from experiments import data
+from experiments import data, figures
 
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -28,3 +28,15 @@ def noise(monkeypatch):
     dataset = runs.dataset()
     monkeypatch.setattr(data, "load", lambda name, data_dir=None: dataset)
     return dataset
+
+
+@pytest.fixture
+def saved(monkeypatch):
+    """The figures that would be saved, by file name."""
+    caught = {}
+    monkeypatch.setattr(
+        figures, "_save", lambda figure, path: caught.update({path.name: figure})
+    )
+    yield caught
+    for figure in caught.values():
+        figures.plt.close(figure)

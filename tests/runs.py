@@ -125,6 +125,13 @@ def init_state(task, config):
     return jax.jit(lambda: step.init_state(task, config))()
 
 
+def run_chunk(task, config, num_steps):
+    """The state and metrics of the first steps."""
+    chunk = step.make_train_chunk(task, config, num_steps)
+    state = init_state(task, config)
+    return chunk(state, step.hyper_parameters(config), dict(task.data))
+
+
 def counting(program):
     """The program, and a list that grows by one each time it is traced or run."""
     traces = []

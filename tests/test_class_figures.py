@@ -1,21 +1,8 @@
 """Figures of a classifier: what is drawn are the numbers."""
 
 import numpy as np
-import pytest
 
 from experiments import class_figures, figures
-
-
-@pytest.fixture
-def saved(monkeypatch):
-    """The figures that would be saved, by file name."""
-    caught = {}
-    monkeypatch.setattr(
-        figures, "_save", lambda figure, path: caught.update({path.name: figure})
-    )
-    yield caught
-    for figure in caught.values():
-        figures.plt.close(figure)
 
 
 def test_confusion_has_a_row_for_each_true_class(tmp_path, saved):

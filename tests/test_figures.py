@@ -6,18 +6,6 @@ from experiments import figures
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-@pytest.fixture
-def saved(monkeypatch):
-    """The figures that would be saved, by file name."""
-    caught = {}
-    monkeypatch.setattr(
-        figures, "_save", lambda figure, path: caught.update({path.name: figure})
-    )
-    yield caught
-    for figure in caught.values():
-        figures.plt.close(figure)
-
-
 def lines(steps):
     return [
         {"step": step, "objective": -step, "temperature": 1.0} for step in range(steps)

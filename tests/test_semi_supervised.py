@@ -1,118 +1,23 @@
-"""M2: its bounds by hand, what labels reach, whole runs.
-
-The truth is computed here in NumPy from the parameters alone, by a loop over classes;
-only the standard normal noise of z is that of the program.
-"""
+"""Semi-supervised runs: what labels reach, the supervised term by hand, whole runs."""
 
 import dataclasses
 import functools
 import json
-import zlib
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import runs
+from enumeration import quick_jit as jit
+from m2_by_hand import CLASSES, PIXELS, STYLES, ByHand, make_tiny
 
-import gumbel
 from configs.semi_supervised import VARIANTS, get_config
 from experiments import class_figures, data, labelled, train
 from experiments import semi_supervised as ss
 from experiments.configuration import ConfigError
 from experiments.report import read_metrics
 from experiments.step import keep_best
-from gumbel import m2, quality
-from gumbel.programs import hard, interpret
-
-CLASSES, STYLES, PIXELS, BATCH = 3, 2, 5, 4
-
-# Compiled once, run once: the compiler should not work hard.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
-@functools.cache
-def make_tiny():
-    """A model, its program, random parameters, images and labels."""
-    model = m2.mlp(CLASSES, STYLES, (4,), PIXELS, jax.nn.initializers.zeros)
-    rng = np.random.default_rng(0)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, PIXELS)))
-    params = jax.tree.map(
-        lambda leaf: jnp.asarray(0.7 * rng.normal(size=leaf.shape), jnp.float32), shapes
-    )
-    x = jnp.asarray(rng.integers(0, 2, (BATCH, PIXELS)), jnp.float32)
-    return model, ss.make_program(model), params, x, jnp.asarray([2, 0, 1, 1])
-
-
-def noise_of(key):
-    """ε of the draw "z" of a program that is interpreted with this key."""
-    z_key = jax.random.fold_in(key, zlib.crc32(b"z"))
-    return np.float64(jax.random.normal(z_key, (BATCH, STYLES)))
-
-
-class ByHand:
-    """The networks of the tiny model in NumPy."""
-
-    def __init__(self, params):
-        self.params = jax.tree.map(np.float64, params["params"])
-
-    def dense(self, net, layer, h):
-        weights = self.params[net][f"Dense_{layer}"]
-        return h @ weights["kernel"] + weights["bias"]
-
-    def log_q(self, x):
-        """log q(y|x), [B, K]."""
-        logits = self.dense(
-            "classifier", 1, np.maximum(self.dense("classifier", 0, x), 0)
-        )
-        return logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
-
-    def bound(self, x, classes, noise):
-        """−L(x, y), [B]: log p(y) + log p(x|y, z) − KL(q(z|x, y) ‖ p(z))."""
-        y = np.eye(CLASSES)[classes]
-        h = self.dense("features", 0, x) + y @ self.params["class_features"]["kernel"]
-        out = self.dense("style", 0, np.maximum(h, 0))
-        loc, log_scale = out[:, :STYLES], out[:, STYLES:]
-        z = loc + np.exp(log_scale) * noise
-        h = self.dense("decoder", 0, np.concatenate([y, z], axis=1))
-        ones = 1 / (1 + np.exp(-self.dense("decoder", 1, np.maximum(h, 0))))
-        log_x = np.log(np.where(x == 1, ones, 1 - ones)).sum(axis=1)
-        kl = 0.5 * (loc**2 + np.exp(2 * log_scale) - 1 - 2 * log_scale).sum(axis=1)
-        return log_x - kl - np.log(CLASSES)
-
-
-@pytest.mark.parametrize("kl", ["analytic", "relaxed_density", "soft_mass"])
-def test_marginal_bound_is_the_sum_over_classes(kl):
-    _, program, params, x, _ = make_tiny()
-    estimate = jit(lambda *args: gumbel.value_and_grad("exact", program)(*args, kl=kl))
-    bound = estimate(jax.random.key(3), params, x).bound
-    _, estimate_key = jax.random.split(jax.random.key(3))
-    noise = noise_of(jax.random.fold_in(estimate_key, 0))
-    by_hand, x = ByHand(params), np.float64(x)
-    log_q = by_hand.log_q(x)
-    # Equation (7) of Kingma et al. (2014): Σ_y q(y|x) (−L(x, y)) + H(q(y|x)).
-    expected = np.zeros(BATCH)
-    for k in range(CLASSES):
-        one = by_hand.bound(x, np.full(BATCH, k), noise)
-        expected += np.exp(log_q[:, k]) * (one - log_q[:, k])
-    if kl == "analytic":
-        np.testing.assert_allclose(bound, expected, rtol=1e-5)
-    else:  # the KL of z by its sample: of the same expectation, another value
-        assert np.isfinite(bound).all()
-        assert np.abs(np.asarray(bound) - expected).max() > 1e-3
-
-
-def test_labelled_bound_is_that_of_the_observed_class():
-    _, program, params, x, labels = make_tiny()
-
-    @jit
-    def bound(key, labels):
-        return interpret(program(params, x, labels), key, hard("analytic"))[0]
-
-    noise = noise_of(jax.random.key(5))
-    expected = ByHand(params).bound(np.float64(x), np.asarray(labels), noise)
-    found = bound(jax.random.key(5), labels)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @functools.cache
@@ -291,44 +196,6 @@ def test_samples_share_a_style_along_columns(quarters):
         h = by_hand.dense("decoder", 0, np.concatenate([y, z], axis=1))
         logits = by_hand.dense("decoder", 1, np.maximum(h, 0))
         np.testing.assert_allclose(grid[k], 1 / (1 + np.exp(-logits)), rtol=1e-4)
-
-
-@pytest.mark.parametrize(
-    "estimator", [name for name in gumbel.estimators.ESTIMATORS if name != "vimco"]
-)
-def test_every_estimator_runs_the_program(estimator):
-    _, program, params, x, _ = make_tiny()
-    estimate = jit(gumbel.value_and_grad(estimator, program))
-    bound, grads, _ = estimate(jax.random.key(0), params, x)
-    assert np.isfinite(bound).all()
-    for leaf in jax.tree.leaves(grads):
-        assert np.isfinite(leaf).all() and (leaf != 0).any()
-
-
-def test_bias_of_relaxed_gradients_against_exact():
-    """What gradient_quality reports: the class is marginalised, the style sampled."""
-    _, program, params, x, _ = make_tiny()
-    keep = quality.draw_parameters(program, jax.random.key(1), params, x)
-
-    def moments(name, seed, count=4000):
-        def gradient(key):
-            grads = gumbel.value_and_grad(name, program)(key, params, x, kl="analytic")
-            leaves = zip(jax.tree.leaves(grads.grads), keep, strict=True)
-            return jnp.concatenate([g.ravel() for g, kept in leaves if kept])
-
-        run = jit(lambda key: quality.gradient_moments(gradient, key, count))
-        return run(jax.random.key(seed))._replace(count=count)
-
-    exact = moments("exact", 2)
-    noise = float(exact.variance.sum()) / exact.count
-    assert noise > 0
-    relaxed = quality.quality(moments("gumbel_softmax", 3), exact.mean, noise)
-    assert relaxed.bias > 5 * relaxed.bias_noise
-    # Unbiased ones have none that is seen: exact itself, and the score function.
-    again = quality.quality(moments("exact", 4), exact.mean, noise)
-    assert again.bias < 2 * again.bias_noise and again.std < relaxed.std
-    score = quality.quality(moments("score_function", 5), exact.mean, noise)
-    assert score.bias < 2 * score.bias_noise
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
