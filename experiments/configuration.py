@@ -11,6 +11,12 @@ import gumbel
 from experiments.workdir import flatten
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+# Those that have a config file of their name.
+EXPERIMENTS = sorted(
+    path.stem
+    for path in (REPOSITORY / "configs").glob("[a-z]*.py")
+    if (REPOSITORY / "experiments" / path.name).exists()
+)
 
 
 class ConfigError(ValueError):

@@ -5,7 +5,7 @@ import runpy
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -14,15 +14,6 @@ from experiments.configuration import REPOSITORY, ConfigError, unknown_field
 from experiments.step import Task
 from experiments.train import train
 from experiments.workdir import flatten
-
-
-class Point(NamedTuple):
-    """A trained run of a grid, and its best validation nll; inf if it diverged."""
-
-    config: ConfigDict
-    run: Path
-    valid_nll: float
-
 
 # How a value of a field is read, and what it is.
 _READERS: Mapping[type, tuple[Callable[[str], Any], str]] = {
@@ -101,12 +92,26 @@ def trained(
     config: ConfigDict,
     run: Path,
     compiled: dict[Any, Callable] | None = None,
-) -> Point:
-    """Trains one point of a grid, or continues it; `compiled` as in `train`."""
+) -> dict[str, Any]:
+    """Trains one point of a grid, or continues it, without reading the test set.
+
+    Args:
+        task: of the config.
+        config: of the point.
+        run: its directory.
+        compiled: as in `train`.
+
+    Returns:
+        The `valid_…` metrics of the validation that the task chooses by, and as
+        `chosen_by` the number that decides, the less the better; or only, as
+        `diverged`, which metric was not finite at which step.
+    """
     try:
         train(task, config, run, train_only=True, compiled=compiled)
     except FloatingPointError as error:
         print(f"diverged: {error}")
-        return Point(config, run, float("inf"))
+        return {"diverged": str(error).partition(";")[0]}
     lines = report.read_metrics(run / "metrics.jsonl")
-    return Point(config, run, min(x["valid_nll"] for x in lines if "valid_nll" in x))
+    best = min((line for line in lines if "valid_nll" in line), key=task.choose_by)
+    metrics = {name: best[name] for name in best if name.startswith("valid_")}
+    return metrics | {"chosen_by": task.choose_by(best)}

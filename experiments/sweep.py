@@ -127,7 +127,7 @@ def measure(
         `steps`, `best_step` and the `bounds`.
     """
     config, run = point.config, point.run
-    diverged = grid.trained(task, config, run, compiled).valid_nll == float("inf")
+    diverged = "diverged" in grid.trained(task, config, run, compiled)
     found: dict[str, Any] = {"diverged": diverged}
     if not diverged:
         template = first_state(task, config, compiled)

@@ -93,7 +93,9 @@ def train(
             state = run.train(state, step)
             if train_only:
                 return None
+            started = time.perf_counter()
             result = run.conclude(state)
+            result["evaluation_seconds"] = time.perf_counter() - started
         write_json(result_file, result)
         return result
 

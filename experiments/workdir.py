@@ -97,6 +97,28 @@ def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
     return flat
 
 
+def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Names what differs between two flat mappings, with both its values.
+
+    Values are compared as text, in which a tuple is the list that it becomes in a
+    file, nan equals nan, and 1 differs from 1.0 and true, as in the hash of a
+    configuration. Floats are equal if all their bits are.
+
+    Args:
+        theirs: the values "there".
+        ours: the values "now".
+    """
+    there, here = (
+        {name: _canonical(value) for name, value in flat.items()}
+        for flat in (theirs, ours)
+    )
+    return [
+        f"{name} is {there.get(name, 'absent')} there, {here.get(name, 'absent')} now"
+        for name in sorted(there | here)
+        if there.get(name) != here.get(name)
+    ]
+
+
 def versions(dataset_checksum: str) -> dict[str, Any]:
     """Says what a run was made with.
 
@@ -151,25 +173,11 @@ def _adopt(workdir: Path, config: Mapping[str, Any]) -> None:
         existing = json.loads(path.read_text())
     except ValueError as error:
         raise WorkdirError(f"{path} is not JSON ({error}): {advice}") from None
-    if differences := _differences(flatten(existing), flatten(config)):
+    if different := differences(flatten(existing), flatten(config)):
         raise WorkdirError(
             f"{workdir} holds a run with another configuration: "
-            f"{'; '.join(differences)}: {advice}"
+            f"{'; '.join(different)}: {advice}"
         )
-
-
-def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> list[str]:
-    # As text, in which a tuple is the list that it becomes in a file, nan equals
-    # nan, and 1 differs from 1.0 and true, as in the hash of a configuration.
-    there, here = (
-        {name: _canonical(value) for name, value in flat.items()}
-        for flat in (theirs, ours)
-    )
-    return [
-        f"{name} is {there.get(name, 'absent')} there, {here.get(name, 'absent')} now"
-        for name in sorted(there | here)
-        if there.get(name) != here.get(name)
-    ]
 
 
 def _canonical(value: Any) -> str:

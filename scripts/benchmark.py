@@ -1,6 +1,6 @@
 """Times what the library claims about speed: ratios, all from one run.
 
-    python scripts/benchmark.py NAME
+    python scripts/benchmark.py NAME [DIR]
 
 noise: Gumbel noise of a training step, [100, 20, 10], against jax.random.gumbel in
 its two modes: microseconds a draw, the ratio to ours, and how far the tail reaches.
@@ -10,7 +10,7 @@ against optax's sigmoid cross-entropy.
 samples: a training step of 200H~200H~784V at m = 1, 5 and 50, on MNIST.
 marginalisation: a training step of M2 with the class marginalised against one with the
 class sampled once, by the number of classes K, with random labels; a line a + b·K
-through each. Written to runs/benchmark/ as a figure and as JSON, too.
+through each. Written to DIR [runs/benchmark] as a figure and as JSON, too.
 """
 
 import dataclasses
@@ -36,7 +36,7 @@ from experiments.step import (  # noqa: E402
     make_train_chunk,
     make_train_step,
 )
-from experiments.workdir import write_json  # noqa: E402
+from experiments.workdir import versions, write_json  # noqa: E402
 from gumbel import samplers  # noqa: E402
 from gumbel.objectives import bernoulli_log_likelihood  # noqa: E402
 
@@ -222,8 +222,8 @@ def training(dataset: data.Dataset, estimator: str) -> Callable:
     return go_on
 
 
-def marginalisation() -> None:
-    """Prints the table of training steps of M2, and draws it."""
+def marginalisation(out: Path = ROOT / "runs" / "benchmark") -> None:
+    """Prints the table of training steps of M2, and writes and draws it."""
     mnist, costs = data.read_mnist(), {name: [] for name in INFERENCE}
     for num_classes in NUM_CLASSES:
         dataset = with_random_labels(mnist, num_classes)
@@ -245,10 +245,10 @@ def marginalisation() -> None:
     print(report.markdown(columns, rows))
     for name, (a, b) in fits.items():
         print(f"{name}: {a:.2f} + {b:.3f}·K ms a step")
-    out = ROOT / "runs" / "benchmark"
     out.mkdir(parents=True, exist_ok=True)
     class_figures.marginalisation(NUM_CLASSES, costs, fits, out / "marginalisation.png")
     values = {"classes": NUM_CLASSES, "milliseconds": costs, "a_and_b": fits}
+    values["versions"] = versions(mnist.checksum)
     write_json(out / "marginalisation.json", values)
     conditions(f"M2, {STEPS} steps a call, mlp, batch 100")
 
@@ -261,8 +261,14 @@ BENCHMARKS = {
     "marginalisation": marginalisation,
 }
 
+
+def main(argv: list[str]) -> None:
+    """Runs one benchmark, with the folder that it writes where it writes one."""
+    name, *folder = argv[1:] or [""]
+    if name not in BENCHMARKS or len(folder) > (name == "marginalisation"):
+        sys.exit(f"usage: scripts/benchmark.py {{{','.join(BENCHMARKS)}}} [DIR]")
+    BENCHMARKS[name](*map(Path, folder))
+
+
 if __name__ == "__main__":
-    name = sys.argv[1] if len(sys.argv) == 2 else ""
-    if name not in BENCHMARKS:
-        sys.exit(f"usage: scripts/benchmark.py {{{','.join(BENCHMARKS)}}}")
-    BENCHMARKS[name]()
+    main(sys.argv)

@@ -46,7 +46,7 @@ from ml_collections import ConfigDict
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from experiments import figures, grid, launch, report  # noqa: E402
-from experiments.configuration import ConfigError  # noqa: E402
+from experiments.configuration import EXPERIMENTS, ConfigError  # noqa: E402
 from experiments.sweep import (  # noqa: E402
     Point,
     check_points,
@@ -54,12 +54,6 @@ from experiments.sweep import (  # noqa: E402
     run_points,
 )
 from experiments.workdir import default_workdir, write_json  # noqa: E402
-
-EXPERIMENTS = sorted(
-    path.stem
-    for path in (ROOT / "configs").glob("[a-z]*.py")
-    if (ROOT / "experiments" / path.name).exists()
-)
 
 
 class Sweep(NamedTuple):

@@ -169,6 +169,6 @@ def ends(workdir):
     last = max(int(p.name) for p in (workdir / "checkpoints").iterdir())
     kinds, state = Checkpoints(workdir / "checkpoints")._read(last)
     result = json.loads((workdir / "result.json").read_text())
-    del result["seconds"]
+    del result["seconds"], result["evaluation_seconds"]
     metrics = without_timings(read_metrics(workdir / "metrics.jsonl"))
     return last, kinds, state.tobytes(), metrics, result

@@ -114,7 +114,9 @@ def test_variants_end_to_end(variant, tmp_path, monkeypatch):
     names = {"curves.png", "samples.png", "reconstructions.png", "latents.png"}
     assert {p.name for p in (tmp_path / "figures").iterdir()} == names
     assert read("result.json") == result
-    assert result.keys() == {"steps", "seconds", "best_step", "valid", "test"}
+    timings = {"seconds", "evaluation_seconds"}
+    assert result.keys() == {"steps", "best_step", "valid", "test", *timings}
+    assert result["evaluation_seconds"] > 0
     assert result["steps"] == 6 and result["seconds"] == lines[-1]["seconds"]
     for split in ("valid", "test"):
         values = result[split]

@@ -1,0 +1,214 @@
+"""The papers' tables and figures beside ours, from records and nothing else."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+import gumbel
+from experiments import records, report
+from experiments.workdir import flatten
+from scripts.budgets import TABLE_BUDGETS, Budget
+from scripts.cells import make_figure, row_cell
+from scripts.orderings import Orderings, orderings, said
+from scripts.published import JANG_FIGURE5, TABLES, Column, Row
+
+MISS = "✗"
+
+
+class Found(NamedTuple):
+    """What is recorded of an estimator in a row.
+
+    Attributes:
+        row: the row.
+        estimator: published there or not.
+        first: the file of the first record.
+        all: the records in order of their seeds.
+    """
+
+    row: Row
+    estimator: str
+    first: str
+    all: Sequence[Mapping[str, Any]]
+
+    @property
+    def whole(self) -> list[Mapping[str, Any]]:
+        """The records of runs that did not diverge."""
+        return [record for record in self.all if "result" in record]
+
+    def numbers(self, column: Column) -> list[float]:
+        """The numbers of a column, one a seed."""
+        results = [record["result"][column.split] for record in self.whole]
+        return [column.scale * result[column.name] for result in results]
+
+
+def find(table: str, budget: str) -> list[Found]:
+    """The records of a table, row by row: first of the published estimators."""
+    found = []
+    for row in TABLES[table].rows:
+        others = [e for e in gumbel.estimators.ESTIMATORS if e not in row.published]
+        for estimator in [*row.published, *others]:
+            cell = row_cell(table, row, estimator, budget)
+            paths = sorted(
+                cell.folder.glob(f"{cell.name}-seed[0-9]*.json"),
+                key=lambda path: int(path.stem.rpartition("-seed")[2]),
+            )
+            if paths:
+                read = [records.read_record(path) for path in paths]
+                found.append(Found(row, estimator, paths[0].name, read))
+    return found
+
+
+def ours(found: Found, column: Column) -> str:
+    """Mean ± standard deviation over seeds; of one, ± the standard error if known."""
+    numbers = found.numbers(column)
+    if not numbers:
+        return "diverged"
+    text = f"{np.mean(numbers):.2f}"
+    if len(numbers) > 1:
+        return f"{text} ± {np.std(numbers, ddof=1):.2f}"
+    result = found.whole[0]["result"][column.split]
+    stderr = result.get(f"{column.name}_stderr")
+    return text if stderr is None else f"{text} ± {column.scale * stderr:.2f}"
+
+
+def beside(found: Found, column: Column, published: float | None) -> list[str]:
+    """The published number, and ours less it, marked if it misses the tolerance."""
+    numbers = found.numbers(column)
+    if published is None:
+        return ["–", "–"]
+    if not numbers:
+        return [f"{published:g}", MISS]
+    gap = float(np.mean(numbers)) - published
+    mark = f" {MISS}" if abs(gap) > column.tolerance else ""
+    return [f"{published:g}", f"{gap:+.2f}{mark}"]
+
+
+def table(name: str, budget: str) -> str:
+    """A table of a paper with our numbers, its conditions and its orderings."""
+    found, spent = find(name, budget), TABLE_BUDGETS[name][budget]
+    columns, fields = TABLES[name].columns, _grid_fields(spent)
+    header = ["row", "estimator"]
+    for column in columns:
+        header += [
+            column.label,
+            *["published", "difference"][: 2 * column.is_published],
+        ]
+    header += [*fields, "steps", "seeds"]
+    rows = []
+    for one in found:
+        published = iter(one.row.published.get(one.estimator, ()))
+        cells = []
+        for column in columns:
+            cells.append(ours(one, column))
+            if column.is_published:
+                cells += beside(one, column, next(published, None))
+        cells[0] = f"[{cells[0]}](results/{name}/{budget}/{one.first})"
+        rows.append(
+            [one.row.name, f"`{one.estimator}`", *cells, *_settings(one, fields)]
+        )
+    notes = _conditions(name, budget, found), _orderings(found, columns[0])
+    return "\n\n".join([report.markdown(header, rows), *filter(None, notes)])
+
+
+def _grid_fields(spent: Budget) -> list[str]:
+    fields = [field for grid in spent.grids.values() for field in grid]
+    return list(dict.fromkeys(fields))
+
+
+def _settings(found: Found, fields: Sequence[str]) -> list[str]:
+    """Fields of a grid, where it has them and whether it chose them; steps, seeds."""
+    first, flat = found.all[0], flatten(found.all[0]["config"])
+    tried = first.get("selection", [{}])[0]
+    cells = [
+        f"{flat[field]:g}" if field in tried else f"{flat[field]:g} (set)"
+        for field in fields
+    ]
+    seeds, whole = len(found.all), len(found.whole)
+    count = f"{seeds}" if whole == seeds else f"{whole} of {seeds}"
+    return [*cells, f"{flat['num_steps']:,}", count]
+
+
+def shared(some: Sequence[Mapping[str, Any]], field: str) -> str:
+    """The values of a field in the configs of records, in words."""
+    values = {record["config"][field] for record in some}
+    return " or ".join(x if isinstance(x, str) else f"{x:,}" for x in sorted(values))
+
+
+def _conditions(name: str, budget: str, found: Sequence[Found]) -> str:
+    """What the records have in common, and how to read the marks."""
+    every = [record for one in found for record in one.all]
+    spent, title = TABLE_BUDGETS[name][budget], TABLES[name].title
+    cells = sum(len(row.published) for row in TABLES[name].rows)
+    published = [one for one in found if one.estimator in one.row.published]
+    grid = "; ".join(
+        f"{field} from {', '.join(f'{value:g}' for value in values)}"
+        for field, values in spent.grids["*"].items()
+    )
+    tolerances = ", ".join(
+        f"{c.tolerance:g} for {c.label}" for c in TABLES[name].columns if c.is_published
+    )
+    machines = {(x["versions"]["jax"], x["versions"]["device_kind"]) for x in every}
+    return (
+        f"{title}: {len(published)} of {cells} cells at budget `{budget}`. "
+        f"{shared(every, 'num_steps')} steps of {shared(every, 'optimizer')}, batch "
+        f"{shared(every, 'batch_size')}; nll is L_m with m = "
+        f"{shared(every, 'eval_samples')}, in nats; {grid}, by the best validation of "
+        f"{100 * spent.fraction:g} % of the steps, or (set) beforehand. ± is the "
+        "standard deviation over seeds, of a single seed the standard error over "
+        f"images; {MISS} is a mean off by more than {tolerances}, about the noise of "
+        "the papers, which print no error bars; jax "
+        f"{' or '.join(', '.join(machine) for machine in sorted(machines))}."
+    )
+
+
+def _orderings(found: Sequence[Found], column: Column) -> str:
+    """The orderings within the rows of a table, where its first column is an nll."""
+    total = Orderings([], [], [])
+    for row in {one.row.name: one.row for one in found}.values():
+        own = [one for one in found if one.row is row and one.whole]
+        part = orderings(
+            {estimator: numbers[0] for estimator, numbers in row.published.items()},
+            {one.estimator: float(np.mean(one.numbers(column))) for one in own},
+            column.tolerance,
+        )
+        for kind, names in zip(total, part, strict=True):
+            kind += [f"{row.name} {name}" for name in names]
+    if column.name != "nll" or not any(total):
+        return ""
+    return said("Within the rows", total, column.tolerance)
+
+
+def figure5(budget: str) -> str:
+    """Steps per second of M2 with the class marginalised and sampled."""
+    drawn = make_figure("jang_figure5", budget, None)
+    record = json.loads((drawn.folder / "marginalisation.json").read_text())
+    names, costs = zip(*record["milliseconds"].items(), strict=True)
+    rows = [
+        [
+            f"{k}",
+            *(f"{1000 / cost:.1f}" for cost in pair),
+            f"{pair[0] / pair[1]:.1f}",
+            f"{JANG_FIGURE5[k]:.1f}" if k in JANG_FIGURE5 else "–",
+        ]
+        for k, *pair in zip(record["classes"], *costs, strict=True)
+    ]
+    header = ["classes", *(f"{n}, steps/s" for n in names), "speed-up", "published"]
+    versions = record["versions"]
+    note = f"jax {versions['jax']}, {versions['device_kind']}."
+    return f"{report.markdown(header, rows)}\n\n{note}"
+
+
+def figure4(budget: str) -> str:
+    """The bounds over the temperature, as scripts/sweep.py wrote them."""
+    drawn = make_figure("maddison_figure4", budget, None)
+    return (drawn.folder / "table.md").read_text().strip()
+
+
+_FIGURES = {"jang_figure5": figure5, "maddison_figure4": figure4}
+
+
+def make(name: str, budget: str) -> str:
+    """The table of a paper's table or figure."""
+    return _FIGURES[name](budget) if name in _FIGURES else table(name, budget)
