@@ -208,6 +208,7 @@ def _validate(run: Run, task, compiled) -> None:
     """Trains a point of a grid and writes what it is chosen by."""
     found = grid.trained(task, run.config, run.directory, compiled)
     write_json(run.validation, found | {"steps": run.config.num_steps})
+    print("  " + ", ".join(f"{name} {value}" for name, value in found.items()))
 
 
 def _finish(run: Run, task, compiled) -> None:

@@ -10,7 +10,7 @@ import gumbel
 from experiments import records, report
 from experiments.workdir import flatten
 from scripts.budgets import TABLE_BUDGETS, Budget
-from scripts.cells import make_figure, row_cell
+from scripts.cells import make_figure
 from scripts.orderings import Orderings, orderings, said
 from scripts.published import JANG_FIGURE5, TABLES, Column, Row
 
@@ -45,13 +45,12 @@ class Found(NamedTuple):
 
 def find(table: str, budget: str) -> list[Found]:
     """The records of a table, row by row: first of the published estimators."""
-    found = []
+    found, folder = [], records.RESULTS / table / budget
     for row in TABLES[table].rows:
         others = [e for e in gumbel.estimators.ESTIMATORS if e not in row.published]
         for estimator in [*row.published, *others]:
-            cell = row_cell(table, row, estimator, budget)
             paths = sorted(
-                cell.folder.glob(f"{cell.name}-seed[0-9]*.json"),
+                folder.glob(f"{row.name}-{estimator}-seed[0-9]*.json"),
                 key=lambda path: int(path.stem.rpartition("-seed")[2]),
             )
             if paths:
@@ -79,10 +78,10 @@ def beside(found: Found, column: Column, published: float | None) -> list[str]:
     if published is None:
         return ["–", "–"]
     if not numbers:
-        return [f"{published:g}", MISS]
+        return [f"{published}", MISS]
     gap = float(np.mean(numbers)) - published
     mark = f" {MISS}" if abs(gap) > column.tolerance else ""
-    return [f"{published:g}", f"{gap:+.2f}{mark}"]
+    return [f"{published}", f"{gap:+.2f}{mark}"]
 
 
 def table(name: str, budget: str) -> str:
@@ -149,16 +148,17 @@ def _conditions(name: str, budget: str, found: Sequence[Found]) -> str:
     tolerances = ", ".join(
         f"{c.tolerance:g} for {c.label}" for c in TABLES[name].columns if c.is_published
     )
+    known = "" if all("selection" in x for x in every) else ", or (set) beforehand"
     machines = {(x["versions"]["jax"], x["versions"]["device_kind"]) for x in every}
     return (
         f"{title}: {len(published)} of {cells} cells at budget `{budget}`. "
         f"{shared(every, 'num_steps')} steps of {shared(every, 'optimizer')}, batch "
         f"{shared(every, 'batch_size')}; nll is L_m with m = "
         f"{shared(every, 'eval_samples')}, in nats; {grid}, by the best validation of "
-        f"{100 * spent.fraction:g} % of the steps, or (set) beforehand. ± is the "
-        "standard deviation over seeds, of a single seed the standard error over "
-        f"images; {MISS} is a mean off by more than {tolerances}, about the noise of "
-        "the papers, which print no error bars; jax "
+        f"{100 * spent.fraction:g} % of the steps{known}. ± is the standard deviation "
+        "over seeds, of a single seed the standard error over images; "
+        f"{MISS} is a mean off by more than {tolerances}, about the noise of the "
+        "papers, which print no error bars; jax "
         f"{' or '.join(', '.join(machine) for machine in sorted(machines))}."
     )
 

@@ -10,8 +10,8 @@
   --table        NAME,NAME,… of the list
   --row          GLOB,GLOB,… of ROW-ESTIMATOR or of a figure's name
   --estimators   NAME,NAME,… instead of the published ones, in tables of runs
-  --budget       smoke (seconds), cpu (hours to days on two cores) or paper (the paper's
-                 own protocol, for accelerators), all in scripts/budgets.py [cpu]
+  --budget       smoke (seconds a run), cpu (hours to days on two cores) or paper (the
+                 paper's own protocol, for accelerators), of scripts/budgets.py [cpu]
   --seeds        n: seeds 0 … n − 1 in final runs [that of the budget]
   --shard        i/n, i from 0: only every n-th row of the selection, for n processes
   --data_dir     folder of chardata.mat, for the rows on Omniglot
@@ -215,7 +215,7 @@ def main(argv: list[str]) -> None:
         print(figure.command(), flush=True)
         figure.make()
     for table in dict.fromkeys(one.table for one in selected):
-        print(published_tables.make(table, values.budget))
+        print(published_tables.make(table, values.budget), end="\n\n")
 
 
 def run_main(argv: list[str]) -> None:

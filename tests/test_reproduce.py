@@ -2,16 +2,22 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import pytest
 import runs
 
+import gumbel
 from experiments import grid, records, vae, workdir
 from experiments.interrupt import Interrupted
 from scripts import benchmark, reproduce
 
 # How ml_collections loads a config file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
-TINY = "--table=jang_table1 --row=vae-categorical-* --estimators=exact --budget=smoke"
+TINY = (
+    "--table=jang_table1 --row=vae-categorical-* --estimators=exact --budget=smoke "
+    "--seeds=1"
+)
 
 
 @pytest.fixture
@@ -103,9 +109,20 @@ def test_a_dry_run_prints_the_commands_and_trains_nothing(capsys, root):
     assert not any(root.iterdir())
 
 
+def flip(params, x):
+    """One draw, against every pixel: fast to compile."""
+
+    def run(draw):
+        side = draw("side", gumbel.Bernoulli(params[None] + 0 * x[:, :1])).value
+        return -jnp.square(side - x).sum(axis=1)
+
+    return run
+
+
 @pytest.fixture
 def tiny(monkeypatch, root):
-    """The tiny model instead of the experiment's, and a log of what was trained."""
+    """A tiny model instead of the experiment's, and a log of what was trained."""
+    task = runs.task(program=flip, init=lambda key: jax.random.normal(key, (1,)))
     trained, train = [], grid.train
 
     def logged(task, config, *args, **kwargs):
@@ -113,7 +130,7 @@ def tiny(monkeypatch, root):
         return train(task, config, *args, **kwargs)
 
     monkeypatch.setattr(grid, "train", logged)
-    monkeypatch.setattr(vae, "make_task", lambda config: runs.task())
+    monkeypatch.setattr(vae, "make_task", lambda config: task)
     return trained
 
 
@@ -130,14 +147,12 @@ def test_a_whole_table_interrupted_resumed_and_run_again(
     assert out.endswith("stopped at step 5 of 10; the same command goes on\n")
     code, out, err = call(capsys, *TINY.split())
     assert (code, err) == (0, "") and tiny == [1e-3, 3e-3]
-    assert "jang_table1/vae-categorical-exact, seed 0: 2 of 2 runs left" in out
+    assert "jang_table1/vae-categorical-exact, seed 0: 1 of 1 runs left" in out
     assert "| vae-categorical | `exact` | [" in out and "| – | – |" in out
     folder = root / "results/jang_table1/smoke"
-    files = sorted(folder.iterdir())
-    assert [file.name for file in files] == [
-        f"vae-categorical-exact-seed{seed}.json" for seed in (0, 1)
-    ]
-    record = json.loads(files[1].read_text())
+    (file,) = folder.iterdir()
+    assert file.name == "vae-categorical-exact-seed0.json"
+    record = json.loads(file.read_text())
     points = {point["learning_rate"]: point for point in record["selection"]}
     assert {point["steps"] for point in points.values()} == {10}
     best = min(points, key=lambda rate: points[rate]["valid_nll"])
@@ -145,12 +160,12 @@ def test_a_whole_table_interrupted_resumed_and_run_again(
     assert record["result"]["steps"] == 20
     assert record["versions"]["dataset_checksum"] == "c0ffee"
     # Every number again, and a number that is not.
-    code, out, _ = call(capsys, f"--record={files[1]}")
+    code, out, _ = call(capsys, f"--record={file}")
     assert (code, out) == (0, "every number is the same to the last bit\n")
     record["result"]["test"]["nll"] += 1e-6
     record["versions"]["jax"] = "0.0.1"
-    files[1].write_text(json.dumps(record))
-    code, out, _ = call(capsys, f"--record={files[1]}")
+    file.write_text(json.dumps(record))
+    code, out, _ = call(capsys, f"--record={file}")
     assert code == 1 and "these numbers differ:\n  test.nll is " in out
     assert 'jax is "0.0.1" there' in out
 
