@@ -41,7 +41,7 @@ def confusion(labels, predicted, num_classes: int, path: Path) -> None:
         ylabel="true class",
         title=f"validation images by class, %; {right:.2f} % right",
     )
-    figures._save(figure, path)
+    figures.save(figure, path)
 
 
 def class_samples(means, num_classes: int, path: Path) -> None:
@@ -75,7 +75,7 @@ def accuracy(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
         ylabel="validation accuracy, %",
         title=f"best: {percent[best]:.2f} % at step {steps[best]}",
     )
-    figures._save(figure, path)
+    figures.save(figure, path)
 
 
 def marginalisation(
@@ -103,4 +103,4 @@ def marginalisation(
         xscale="log", yscale="log", xlabel="classes K", ylabel="ms a training step"
     )
     axes.legend()
-    figures._save(figure, path)
+    figures.save(figure, path)

@@ -11,10 +11,10 @@ import numpy as np
 # Draw to files: there may be no display.
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib import ticker  # noqa: E402
 
 
-def _save(figure, path: Path) -> None:
+def save(figure, path: Path) -> None:
+    """Writes a figure and lets go of it."""
     figure.savefig(path, dpi=150, bbox_inches="tight")
     plt.close(figure)
 
@@ -52,7 +52,7 @@ def curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     bottom.set_ylabel("temperature")
     bottom.set_ylim(bottom=0)
     bottom.set_xlabel("step")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _tile(images: np.ndarray, rows: int, shape: tuple[int, int]) -> np.ndarray:
@@ -81,7 +81,7 @@ def image_grid(
     axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
     axes.set_title(title)
     axes.axis("off")
-    _save(figure, path)
+    save(figure, path)
 
 
 def completions(truth, completed, mean, path: Path) -> None:
@@ -119,7 +119,7 @@ def completions(truth, completed, mean, path: Path) -> None:
     axes.tick_params(length=0)
     axes.set_yticks([])
     axes.spines[:].set_visible(False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def latent_usage(probabilities, path: Path, about: str = "the image") -> None:
@@ -149,7 +149,7 @@ def latent_usage(probabilities, path: Path, about: str = "the image") -> None:
         ylabel="nats",
         title=f"information about {about}: {information.sum():.1f} nats in all",
     )
-    _save(figure, path)
+    save(figure, path)
 
 
 def _entropy(probabilities: np.ndarray) -> np.ndarray:
@@ -195,91 +195,4 @@ def gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         title="gradient estimators against the exact gradient, numbers: temperature",
     )
     axes.legend(fontsize=8)
-    _save(figure, path)
-
-
-# Of sweep: beyond this ratio of largest to smallest, an axis is logarithmic.
-_DECADE, _WIDE = 10, 3
-
-
-def sweep(
-    records: Sequence[Mapping[str, Any]], fields: Sequence[str], path: Path, title: str
-) -> None:
-    """Draws the discrete and the relaxed bound against a swept field.
-
-    As figure 4, right, of Maddison, Mnih & Teh (2017): the mean and the standard
-    deviation over seeds; a colour for each combination of further swept fields.
-
-    Args:
-        records: the points of sweep.json; those that diverged are left out.
-        fields: what is swept, the field of the x axis first.
-        path: the file to write.
-        title: what the bounds are of.
-    """
-    records = [record for record in records if not record["diverged"]]
-    figure, axes = plt.subplots(figsize=(7, 5))
-    axes.set(title=title, ylabel="negative bound, nats")
-    if records:
-        _sweep_lines(axes, records, *fields)
-    _save(figure, path)
-
-
-def _sweep_lines(
-    axes, records: Sequence[Mapping[str, Any]], field: str, *others: str
-) -> None:
-    ticks = list(dict.fromkeys(record["fields"][field] for record in records))
-    place = _x_axis(axes, field, ticks)
-    lines: dict[tuple, dict[Any, list]] = {}
-    for record in records:
-        values = tuple(record["fields"][other] for other in others)
-        line = lines.setdefault(values, {})
-        line.setdefault(record["fields"][field], []).append(record)
-    colors = plt.colormaps["viridis"](np.linspace(0, 0.85, len(lines)))
-    everything = []
-    for number, (values, line) in enumerate(lines.items()):
-        for side, bound, style in ((-0.02, "discrete", "-"), (0.02, "relaxed", "--")):
-            # At a name the markers stand beside each other, instead of above.
-            step = min(0.1, 0.8 / len(lines))
-            shift = side + step * (number - (len(lines) - 1) / 2)
-            x = [place[tick] + shift if place else tick for tick in line]
-            nlls = [[r[bound]["nll"] for r in seeds] for seeds in line.values()]
-            everything += [nll for seeds in nlls for nll in seeds]
-            pairs = zip(others, values, strict=True)
-            axes.errorbar(
-                x,
-                [np.mean(seeds) for seeds in nlls],
-                [np.std(seeds, ddof=1) if len(seeds) > 1 else 0.0 for seeds in nlls],
-                fmt="o" if place else f"o{style}",
-                color=colors[number],
-                markerfacecolor=colors[number] if bound == "discrete" else "white",
-                capsize=3,
-                label=", ".join([bound, *(f"{o}={_text(v)}" for o, v in pairs)]),
-            )
-    if min(everything) > 0 and max(everything) > _WIDE * min(everything):
-        axes.set_yscale("log")
-        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_locator(ticker.NullLocator())
-    axes.legend(fontsize=8)
-
-
-def _x_axis(axes, field: str, ticks: Sequence) -> dict[Any, int] | None:
-    """Scales the axis of a swept field; the places of its values if these are names."""
-    axes.set_xlabel(field)
-    if isinstance(ticks[0], str):
-        axes.set_xticks(range(len(ticks)), ticks)
-        axes.set_xlim(-0.5, len(ticks) - 0.5)
-        return {tick: place for place, tick in enumerate(ticks)}
-    above = [tick for tick in ticks if tick > 0]
-    if above and max(above) > _DECADE * min(above):
-        if min(ticks) > 0:
-            axes.set_xscale("log")
-        else:  # zero, say a rate that anneals nothing, has its place left of the rest
-            axes.set_xscale("symlog", linthresh=min(above))
-        axes.set_xticks(ticks, [_text(tick) for tick in ticks])
-        axes.xaxis.set_minor_locator(ticker.NullLocator())
-    return None
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    save(figure, path)

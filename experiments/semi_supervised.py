@@ -49,6 +49,7 @@ def rules() -> dict[str, Rule]:
         "optimizer": one_of(OPTIMIZERS),
         "alpha": at_least(0),
         "labelled.count": at_least(1),
+        "labelled.batch_size": at_least(1),
         "labelled.seed": at_least(0),
         "method": one_of(METHODS),
         "model.networks": one_of(NETWORKS),
@@ -121,11 +122,11 @@ def class_log_prob(model: m2.M2, params, x, labels) -> jax.Array:
 def make_supervised(model: m2.M2, program: Program, images: Images, config) -> Callable:
     """Makes (key, params) -> E_L[−L(x, y) + α log q(y|x)], a mean over a batch.
 
-    The batch is of all labelled images, or of config.batch_size where they are more.
+    The batch is of all labelled images where they are fewer than its size.
     """
     labels = jnp.asarray(images.labels)
     pixels = jnp.asarray(images.pixels.train[images.rows])
-    size = min(config.batch_size, len(labels))
+    size = min(config.labelled.batch_size, len(labels))
 
     def supervised(key, params):
         row_key, pixel_key, draw_key = jax.random.split(key, 3)

@@ -124,7 +124,8 @@ def measure(
 
     Returns:
         `diverged`, `seconds` of training and `versions`; unless it diverged also
-        `steps`, `best_step` and the `bounds`.
+        `steps`, `best_step`, the `bounds`, and `measured`: the task's own numbers of
+        the validation set, by name.
     """
     config, run = point.config, point.run
     diverged = "diverged" in grid.trained(task, config, run, compiled)
@@ -134,6 +135,7 @@ def measure(
         state, step = Checkpoints(run / "checkpoints").restore(template, print)
         found |= {"steps": step, "best_step": int(state.best_step)}
         found |= bounds(task, config, state, samples)
+        found["measured"] = dict(task.measure(state.best_params, "valid"))
     lines = report.read_metrics(run / "metrics.jsonl")
     found["seconds"] = lines[-1]["seconds"] if lines else 0.0
     found["versions"] = json.loads((run / "versions.json").read_text())
@@ -199,5 +201,6 @@ def _named(fields: Mapping[str, Any]) -> str:
 def _shown(found: Mapping[str, Any]) -> str:
     if found["diverged"]:
         return "diverged"
-    numbers = (f"{name} {found[name]['nll']:.2f}" for name in ("discrete", "relaxed"))
-    return f"{', '.join(numbers)} nats; {found['seconds']:.0f} s"
+    numbers = [f"{name} {found[name]['nll']:.2f}" for name in ("discrete", "relaxed")]
+    text = f"{', '.join(numbers)} nats; {found['seconds']:.0f} s"
+    return "; ".join([text, *(f"{k} {v:.4f}" for k, v in found["measured"].items())])

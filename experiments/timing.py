@@ -12,7 +12,10 @@ from experiments.report import read_metrics
 from experiments.workdir import flatten
 
 # What the time of a step depends on, beside the estimator, and that of an evaluation.
-_STEP = ("experiment", "model.", "method", "batch_size", "num_samples")
+_STEP = (
+    *("experiment", "model.", "method", "batch_size", "labelled.batch_size"),
+    "num_samples",
+)
 _EVALUATION = (
     *("experiment", "model.", "method", "dataset.name", "eval_samples"),
     *("eval_batch_size", "train_samples", "report_samples"),

@@ -16,6 +16,10 @@ from gumbel.nets import Initializer, Mlp
 
 # Channels of the convolutions, from the pixels up.
 CHANNELS = (32, 64, 128)
+# Of q(z|x, y) and p(x|y, z), as in Kingma et al. (2014). At Glorot weights the style is
+# informative at once, the decoder never needs the class, and the unlabelled images make
+# the classifier worse; from here what the class tells is learned first.
+SMALL = nn.initializers.normal(1e-3)
 
 
 class M2(nn.Module):
@@ -60,10 +64,7 @@ class M2(nn.Module):
             Location and positive scale, each [B, N]; of scale near 1 at the start.
         """
         class_weights = nn.Dense(
-            features.shape[1],
-            use_bias=False,
-            kernel_init=nn.initializers.glorot_uniform(),
-            name="class_features",
+            features.shape[1], use_bias=False, kernel_init=SMALL, name="class_features"
         )
         h = self.style(nn.relu(features + class_weights(y[:, 0])))
         loc, log_scale = jnp.split(h, 2, axis=1)
@@ -101,9 +102,11 @@ def mlp(
         num_classes=num_classes,
         num_styles=num_styles,
         classifier=Mlp(tuple(hidden), num_classes),
-        features=Mlp((), first),
-        style=Mlp(tuple(rest), 2 * num_styles),
-        decoder=Mlp(tuple(reversed(hidden)), num_pixels, visible_bias_init),
+        features=Mlp((), first, kernel_init=SMALL),
+        style=Mlp(tuple(rest), 2 * num_styles, kernel_init=SMALL),
+        decoder=Mlp(
+            tuple(reversed(hidden)), num_pixels, visible_bias_init, kernel_init=SMALL
+        ),
     )
 
 
@@ -113,16 +116,18 @@ class Conv(nn.Module):
     Attributes:
         features: E.
         convolve: conv.down or conv.up.
+        kernel_init: initialiser of the weights.
     """
 
     features: int
     convolve: Callable[[jax.Array, jax.Array], jax.Array]
+    kernel_init: Initializer = nn.initializers.glorot_uniform()
 
     @nn.compact
     def __call__(self, x):
         """Maps [B, S, S, C] to half or twice the side, and E channels."""
         shape = (5, 5, x.shape[3], self.features)
-        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
+        kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (1, 1, 1, self.features))
         return self.convolve(x, kernel) + bias
 
@@ -132,9 +137,11 @@ class ConvEncoder(nn.Module):
 
     Attributes:
         features: width of the output.
+        kernel_init: initialiser of all weights.
     """
 
     features: int
+    kernel_init: Initializer = nn.initializers.glorot_uniform()
 
     @nn.compact
     def __call__(self, x):
@@ -144,8 +151,9 @@ class ConvEncoder(nn.Module):
         for channels in CHANNELS:
             odd = h.shape[1] % 2
             h = jnp.pad(h, ((0, 0), (0, odd), (0, odd), (0, 0)))
-            h = nn.relu(Conv(channels, conv.down)(h))
-        return Mlp((), self.features)(h.reshape(h.shape[0], -1))
+            h = nn.relu(Conv(channels, conv.down, self.kernel_init)(h))
+        top = Mlp((), self.features, kernel_init=self.kernel_init)
+        return top(h.reshape(h.shape[0], -1))
 
 
 class ConvDecoder(nn.Module):
@@ -165,10 +173,10 @@ class ConvDecoder(nn.Module):
     def __call__(self, code):
         """Maps [B, K + N] to logits, [B, D]."""
         *sides, lowest = _sides(self.num_pixels)
-        h = Mlp((), lowest**2 * CHANNELS[-1])(code)
+        h = Mlp((), lowest**2 * CHANNELS[-1], kernel_init=SMALL)(code)
         h = h.reshape(-1, lowest, lowest, CHANNELS[-1])
         for channels, side in zip((*CHANNELS[-2::-1], 1), sides[::-1], strict=True):
-            h = Conv(channels, conv.up)(nn.relu(h))[:, :side, :side]
+            h = Conv(channels, conv.up, SMALL)(nn.relu(h))[:, :side, :side]
         bias = self.param("bias", self.visible_bias_init, (self.num_pixels,), h.dtype)
         return h.reshape(-1, self.num_pixels) + bias[None]
 
@@ -203,7 +211,7 @@ def convolutional(
         num_classes=num_classes,
         num_styles=num_styles,
         classifier=ConvEncoder(num_classes),
-        features=ConvEncoder(first),
-        style=Mlp(tuple(rest), 2 * num_styles),
+        features=ConvEncoder(first, kernel_init=SMALL),
+        style=Mlp(tuple(rest), 2 * num_styles, kernel_init=SMALL),
         decoder=ConvDecoder(num_pixels, visible_bias_init),
     )

@@ -15,31 +15,29 @@ Initializer = Callable
 class Mlp(nn.Module):
     """Dense layers with a non-linearity between them; linear when `hidden` is empty.
 
-    Glorot-uniform weights and zero biases, but for the last bias if one is given.
+    Zero biases, but for the last if an initialiser is given.
 
     Attributes:
         hidden: widths of the hidden layers.
         features: width of the output, which has no activation.
         bias_init: initialiser of the output's bias.
         activation: the non-linearity.
+        kernel_init: initialiser of all weights.
     """
 
     hidden: Sequence[int]
     features: int
     bias_init: Initializer = nn.initializers.zeros
     activation: Callable[[jax.Array], jax.Array] = nn.relu
+    kernel_init: Initializer = nn.initializers.glorot_uniform()
 
     @nn.compact
     def __call__(self, x):
         """Maps [..., D] to [..., features]."""
         for width in self.hidden:
-            x = self.activation(
-                nn.Dense(width, kernel_init=nn.initializers.glorot_uniform())(x)
-            )
+            x = self.activation(nn.Dense(width, kernel_init=self.kernel_init)(x))
         return nn.Dense(
-            self.features,
-            kernel_init=nn.initializers.glorot_uniform(),
-            bias_init=self.bias_init,
+            self.features, kernel_init=self.kernel_init, bias_init=self.bias_init
         )(x)
 
 

@@ -29,6 +29,8 @@ have two numbers on the validation set, in nats; the test set is not read:
   relaxed    −L_m of the program relaxed at the last temperature of the schedule, under
              the objective: a bound for relaxed_density or where there is no KL
 
+and whatever else the experiment measures, such as accuracy.
+
 Stopped at any point, the same command does what is left. Writes table.md, sweep.json
 and sweep.png.
 """
@@ -45,7 +47,7 @@ from ml_collections import ConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from experiments import figures, grid, launch, report  # noqa: E402
+from experiments import grid, launch, report, sweep_figures  # noqa: E402
 from experiments.configuration import EXPERIMENTS, ConfigError  # noqa: E402
 from experiments.sweep import (  # noqa: E402
     Point,
@@ -133,6 +135,7 @@ def table(records: Sequence[dict[str, Any]]) -> str:
     """A row for every combination of the swept fields: means ± std over seeds."""
     rows = []
     swept = list(records[0]["fields"])
+    measured = next((list(r["measured"]) for r in records if not r["diverged"]), [])
     for values in dict.fromkeys(tuple(r["fields"].values()) for r in records):
         own = [r for r in records if tuple(r["fields"].values()) == values]
         good = [r for r in own if not r["diverged"]]
@@ -140,18 +143,22 @@ def table(records: Sequence[dict[str, Any]]) -> str:
         if good:
             nlls = ([r[b]["nll"] for r in good] for b in ("discrete", "relaxed"))
             cells += [f"{good[0]['temperature']:g}", *map(_mean, nlls)]
+            cells += [
+                _mean([r["measured"][name] for r in good], 4) for name in measured
+            ]
         else:
-            cells += ["–", "diverged", "diverged"]
+            cells += ["–", *["diverged"] * (2 + len(measured))]
         seeds = str(len(own)) if good == own else f"{len(good)} of {len(own)}"
         seconds = np.mean([record["seconds"] for record in own])
         rows.append([*cells, seeds, f"{seconds:.0f}"])
-    header = [*swept, "last temperature", "discrete", "relaxed", "seeds", "seconds"]
+    header = [*swept, "last temperature", "discrete", "relaxed", *measured]
+    header += ["seeds", "seconds"]
     return report.markdown(header, rows)
 
 
-def _mean(values: Sequence[float]) -> str:
-    spread = f" ± {np.std(values, ddof=1):.2f}" if len(values) > 1 else ""
-    return f"{np.mean(values):.2f}{spread}"
+def _mean(values: Sequence[float], digits: int = 2) -> str:
+    spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
+    return f"{np.mean(values):.{digits}f}{spread}"
 
 
 def make_record(sweep: Sweep, point: Point, found: dict[str, Any]) -> dict[str, Any]:
@@ -184,7 +191,9 @@ def write(sweep: Sweep, records: Sequence[dict[str, Any]]) -> str:
         "samples": sweep.samples,
     }
     write_json(sweep.out / "sweep.json", {**settings, "points": records})
-    figures.sweep(records, [*sweep.fields], sweep.out / "sweep.png", f"{title}\n{what}")
+    sweep_figures.sweep(
+        records, [*sweep.fields], sweep.out / "sweep.png", f"{title}\n{what}"
+    )
     return text
 
 

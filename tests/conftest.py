@@ -35,7 +35,7 @@ def saved(monkeypatch):
     """The figures that would be saved, by file name."""
     caught = {}
     monkeypatch.setattr(
-        figures, "_save", lambda figure, path: caught.update({path.name: figure})
+        figures, "save", lambda figure, path: caught.update({path.name: figure})
     )
     yield caught
     for figure in caught.values():

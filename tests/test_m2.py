@@ -58,8 +58,23 @@ def test_initial_values(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_weights_start_small_but_for_the_classifier(family):
+    """N(0, 0.001²) to within five standard errors of a standard deviation."""
+    _, params = make(family)
+    for name, part in params["params"].items():
+        kernels = [np.ravel(leaf) for leaf in jax.tree.leaves(part) if leaf.ndim > 1]
+        weights = np.concatenate(kernels)
+        z = (weights.std() / 1e-3 - 1) * np.sqrt(2 * weights.size)
+        assert (abs(z) < 5) == (name != "classifier"), (name, z)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_class_and_style_and_every_pixel_matter(family):
     model, params = make(family)
+    rng = np.random.default_rng(2)
+    params = jax.tree.map(
+        lambda p: jnp.asarray(p + 0.2 * rng.normal(size=p.shape), p.dtype), params
+    )
     keys = jax.random.split(jax.random.key(1), 3)
     x = jax.random.uniform(keys[0], (1, 49))
     y, z = jax.nn.softmax(jax.random.normal(keys[1], (1, 1, 3))), jnp.ones((1, 4))

@@ -63,7 +63,7 @@ def quarters(monkeypatch):
 
 def test_supervised_term_by_hand(quarters):
     """At α = 0 and with all its labels: E_L[−L(x, y)]; its slope: E_L[log q(y|x)]."""
-    made = config(dataset__binarization="threshold", labelled__count=4, batch_size=4)
+    made = config(dataset__binarization="threshold", labelled__count=4)
     rows = labelled.choose(quarters, 4, 0)
     x = np.float64(quarters.train.images[rows] >= 128)
     labels = quarters.train.labels[rows]
@@ -210,6 +210,7 @@ def test_every_variant_traces_a_step(variant, quarters):
     [
         ("labelled.count", 0, "config.labelled.count=0: must be at least 1"),
         ("labelled.count", 49, "config.labelled.count=49: must be less, for class"),
+        ("labelled.batch_size", 0, "config.labelled.batch_size=0: must be at least 1"),
         ("labelled.seed", -1, "config.labelled.seed=-1: must be at least 0"),
         ("alpha", -1.0, "config.alpha=-1.0: must be at least 0"),
         ("method", "m3", "config.method='m3': must be one of m2, classifier"),
