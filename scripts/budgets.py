@@ -1,6 +1,7 @@
-"""What a reproduction spends on a table: the same for all estimators of a row.
+"""What a reproduction spends on a table.
 
-`paper` is the paper's own protocol, `cpu` a smaller one for two cores, `smoke` seconds.
+`paper` is the paper's own protocol; `cpu`, for two cores, and `smoke`, seconds a run,
+are the same for all estimators of a table.
 """
 
 from collections.abc import Mapping
