@@ -141,7 +141,7 @@ _MADDISON_TABLE1 = """
 def _maddison_table1() -> Iterator[Row]:
     for name, numbers in _numbers(_MADDISON_TABLE1):
         network, _, m = name.rpartition("-m")
-        samples = {"num_samples": int(m)}
+        samples = {"num_samples": int(m), "valid_samples": int(m)}
         for prefix, fields, (c, v, train_c, train_v) in (
             ("", {}, numbers[:4]),
             ("omniglot-", _OMNIGLOT, numbers[4:]),
@@ -170,7 +170,7 @@ def _maddison_table2() -> Iterator[Row]:
                 ("", {}, (test, train)),
                 ("omniglot-", _OMNIGLOT, (omniglot, omniglot_train)),
             ):
-                fields = {"num_samples": m} | fields
+                fields = {"num_samples": m, "valid_samples": m} | fields
                 published = {"gumbel_softmax": pair}
                 yield Row(f"{prefix}{network}-m{m}", "vae", network, fields, published)
 
@@ -190,7 +190,7 @@ _STRUCTURED_ARITY = """
 
 def _maddison_structured() -> Iterator[Row]:
     def row(network, m, published):
-        fields = {"num_samples": m}
+        fields = {"num_samples": m, "valid_samples": m}
         experiment = "structured_prediction"
         return Row(f"{network}-m{m}", experiment, network, fields, published)
 
