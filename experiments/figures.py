@@ -47,7 +47,7 @@ def curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     high = max(*objective, *bounds)
     top.set_ylim(low - 0.15 * (high - low) - 1, high + 0.15 * (high - low) + 1)
     top.set_ylabel("nats")
-    top.legend(loc="lower right")
+    top.legend()
     bottom.plot(steps, [line["temperature"] for line in lines])
     bottom.set_ylabel("temperature")
     bottom.set_ylim(bottom=0)
