@@ -7,6 +7,7 @@ of the user's own.
 from gumbel.estimators.base import COMMON_HYPER, Estimator, stateless
 from gumbel.estimators.control_variates import darn, muprop
 from gumbel.estimators.exact import exact
+from gumbel.estimators.hard_forward import gapped_st, gumbel_rao, reinmax
 from gumbel.estimators.pathwise import (
     gumbel_softmax,
     pathwise,
@@ -21,6 +22,9 @@ ESTIMATORS: dict[str, Estimator] = {
     "st_gumbel_softmax": st_gumbel_softmax,
     "straight_through": straight_through,
     "slope_annealed_st": slope_annealed_st,
+    "gumbel_rao": gumbel_rao,
+    "gapped_st": gapped_st,
+    "reinmax": reinmax,
     "score_function": score_function,
     "nvil": nvil,
     "vimco": vimco,
