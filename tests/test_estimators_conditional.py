@@ -81,66 +81,51 @@ def joint_rebar(key, run, state, hyper):
 def test_one_joint_conditional_pass_is_biased_at_two_layers():
     joint = gumbel.Estimator(stateless, joint_rebar)
     assert max_z(joint, TOYS["2-elbo"], temperature=0.6) < 5
-    assert max_z(joint, TOYS["3-cost"], temperature=0.6) < 5
     assert max_z(joint, TOYS["2-3-cost"], temperature=0.6) > 10
 
 
-def far_state(name, toy):
-    """Control variates far from fresh, and different for each draw."""
-    state = quick_jit(lambda key: init_state(name, key, toy))(jax.random.key(3))
+def far_state(toy):
+    """RELAX's control variates far from fresh, and different for each draw."""
+    state = quick_jit(lambda key: init_state("relax", key, toy))(jax.random.key(3))
     for i, draw in enumerate(state):
         params = dict(state[draw].params)
         params["log_temperature"] = jnp.asarray(0.4 - 0.7 * i)
         params["scale"] = jnp.asarray(0.5 - i)
-        if name == "relax":
-            out = 0.2 * jnp.cos(jnp.arange(100.0) + i)
-            params["net"] = {**params["net"], "out": out}
+        out = 0.2 * jnp.cos(jnp.arange(100.0) + i)
+        params["net"] = {**params["net"], "out": out}
         state[draw] = state[draw].replace(params=params)
     return state
 
 
-@pytest.mark.parametrize(
-    ("name", "toy"),
-    [
-        ("tuned_rebar", "3-2-cost"),
-        ("relax", "2-elbo"),
-        ("relax", "3-cost"),
-        ("relax", "2-3-cost"),
-    ],
-)
-def test_unbiased_with_any_control_variate(name, toy):
+@pytest.mark.parametrize("toy", ["2-elbo", "2-3-cost"])
+def test_unbiased_with_any_control_variate(toy):
     toy = TOYS[toy]
-    assert ESTIMATORS[name].unbiased
-    estimates = many_estimates(name, toy)(far_state(name, toy), HYPER)
+    assert ESTIMATORS["relax"].unbiased and ESTIMATORS["tuned_rebar"].unbiased
+    estimates = many_estimates("relax", toy)(far_state(toy), HYPER)
     assert worst_z(estimates, brute_force(toy)) < 5
 
 
 def test_relax_is_unbiased_for_the_multi_sample_bound():
     toy = TOYS["3-cost"]
-    estimates = many_estimates("relax", toy, 2)(far_state("relax", toy), HYPER)
+    estimates = many_estimates("relax", toy, 2)(far_state(toy), HYPER)
     assert worst_z(estimates, brute_force(toy, 2)) < 5
 
 
-def test_fresh_control_variates_are_those_of_rebar():
-    toy = TOYS["2-elbo"]
-    plain, tuned, free = (
-        one_estimate(name, toy)(jax.random.key(0), None, HYPER)
-        for name in ("rebar", "tuned_rebar", "relax")
+def test_a_fresh_control_variate_is_that_of_rebar():
+    toy, estimate = TOYS["2-elbo"], one_estimate("relax", TOYS["2-elbo"])
+    fresh = quick_jit(lambda key: init_state("relax", key, toy))(jax.random.key(3))
+    plain = one_estimate("rebar", toy)(jax.random.key(0), None, HYPER).grads["in0"]
+    same, other = (
+        estimate(jax.random.key(0), state, HYPER).grads["in0"]
+        for state in (fresh, far_state(toy))
     )
-    far = one_estimate("relax", toy)(
-        jax.random.key(0), far_state("relax", toy), HYPER
-    ).grads["in0"]
-    for other in (tuned, free):
-        np.testing.assert_allclose(
-            other.grads["in0"], plain.grads["in0"], rtol=1e-4, atol=1e-6
-        )
-    assert (jnp.abs(far - plain.grads["in0"]) > 1e-3).any()
+    np.testing.assert_allclose(same, plain, rtol=1e-4, atol=1e-6)
+    assert (jnp.abs(other - plain) > 1e-3).any()
 
 
-@pytest.mark.parametrize("name", ["tuned_rebar", "relax"])
-def test_control_variates_are_used_before_they_learn(name):
-    toy, state = TOYS["2-elbo"], far_state(name, TOYS["2-elbo"])
-    estimate = one_estimate(name, toy)
+def test_control_variates_are_used_before_they_learn():
+    toy, state = TOYS["2-elbo"], far_state(TOYS["2-elbo"])
+    estimate = one_estimate("relax", toy)
     still, learning = (
         estimate(jax.random.key(0), state, {"control_learning_rate": rate})
         for rate in (0.0, 0.1)
@@ -228,34 +213,34 @@ def test_the_difference_of_the_paths_is_that_of_the_conditional_sample(classes):
     rng = np.random.default_rng(classes)
     shape = (50, 3) if classes == 2 else (50, 3, classes)
     logits, slope = normal(rng, *shape), normal(rng, *shape)
-    if classes == 2:
-        distribution, sampler = gumbel.Bernoulli(logits), conditional_logistic
-    else:
-        distribution, sampler = gumbel.Categorical(logits), conditional_gumbel
-    value = distribution.sample(jax.random.key(0))
-    z, pull = jax.vjp(lambda x: sampler(jax.random.key(1), x, value), logits)
-    np.testing.assert_allclose(
-        conditional.path_difference(distribution, z, slope),
-        slope - pull(slope)[0],
-        rtol=1e-4,
-        atol=1e-5,
-    )
+    law = gumbel.Bernoulli if classes == 2 else gumbel.Categorical
+
+    @quick_jit
+    def both(logits, slope):
+        value = law(logits).sample(jax.random.key(0))
+        z, pull = jax.vjp(
+            lambda x: _conditional(jax.random.key(1), law(x), value), logits
+        )
+        return conditional.path_difference(law(logits), z, slope), pull(slope)[0]
+
+    ours, held = both(logits, slope)
+    np.testing.assert_allclose(ours, slope - held, rtol=1e-4, atol=1e-5)
+    assert (jnp.abs(held) > 0.1).any()
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_finite_at_extreme_logits_and_traced_once(dtype):
-    rng, traces = np.random.default_rng(0), []
-    params = {
-        "bits": (1000 * normal(rng, 20, 3)).astype(dtype),
-        "classes": (1000 * normal(rng, 20, 2, 5)).astype(dtype),
-    }
+@pytest.mark.parametrize(
+    ("dtype", "family"),
+    [("float32", gumbel.Categorical), ("bfloat16", gumbel.Bernoulli)],
+)
+def test_finite_at_extreme_logits_and_traced_once(dtype, family):
+    traces = []
+    params = (1000 * normal(np.random.default_rng(0), 20, 6)).astype(dtype)
 
     def program(params, x):
         def run(draw):
-            bits = draw("bits", gumbel.Bernoulli(params["bits"]))
-            classes = draw("classes", gumbel.Categorical(params["classes"]))
-            cost = bits.value.sum(1) ** 2 + classes.value[:, 0, 0]
-            return cost - bits.log_q - classes.log_q
+            logits = params if family is gumbel.Bernoulli else params.reshape(20, 2, 3)
+            node = draw("z", family(logits))
+            return (node.value.reshape(20, 6) ** 2)[:, :4].sum(1) - node.log_q
 
         return run
 
@@ -266,8 +251,7 @@ def test_finite_at_extreme_logits_and_traced_once(dtype):
             key, params, None, state=state, temperature=temperature, scale=scale
         )
 
-    run = program(params, None)
-    entry = ESTIMATORS["relax"]
+    entry, run = ESTIMATORS["relax"], program(params, None)
     state = entry.init(jax.random.key(0), run, entry.complete(1, {}))
     for i, temperature in enumerate((1.0, 0.1)):
         key = jax.random.fold_in(jax.random.key(1), i)
