@@ -34,7 +34,7 @@ def conditional_gumbel(key, logits, one_hot):
 
     z_D = logsumexp(logits) + G_D at the class D, and elsewhere
     z_k = −log(exp(−z_D) + exp(−logits_k − G_k)), by logaddexp and so finite whatever
-    the logits. Maddison, Tarlow & Minka (2014); Tucker et al. (2017), appendix C.
+    the logits. Maddison, Tarlow & Minka (2014); Tucker et al. (2017).
 
     Args:
         key: a typed PRNG key.

@@ -139,16 +139,17 @@ def _disarm_weight(first: Bits, second: Bits) -> jax.Array:
 arm = _antithetic(
     _arm_weight,
     families=("Bernoulli", "Normal"),
-    reference="Yin & Zhou 2019, eq. (8): (f(b) − f(b'))·(u − ½), b = 1[u > σ(−φ)] and "
-    "its antithesis b' = 1[u < σ(φ)] of the same uniforms. Several draws as in their "
-    "section on multiple stochastic layers, with common noise after the negated one.",
+    reference="Yin & Zhou 2019, Theorem 1: (f(b) − f(b'))·(u − ½), b = 1[u > σ(−φ)] "
+    "and its antithesis b' = 1[u < σ(φ)] of the same uniforms, φ the log-odds. "
+    "Bernoulli draws only. Several draws one after another, as in their section on "
+    "multiple stochastic layers, with common noise after the negated one.",
 )
 
 disarm = _antithetic(
     _disarm_weight,
     reference="Dong, Mnih & Tucker 2020, and U2G of Yin, Ho, Yan, Qian & Zhou 2020: "
-    "½(f(b) − f(b'))·(b − b')·σ(|φ|), the mean of ARM given b and b'. For m samples "
-    "f is the bound as a function of one pair, the others held, Dong et al., section "
-    "on multi-sample bounds. Categorical draws by stick breaking, DisARM-SB of Dong, "
-    "Mnih & Tucker 2021, with the classes in the order of the logits.",
+    "½(f(b) − f(b'))·(b − b')·σ(abs φ), the mean of ARM given b and b'. For m samples "
+    "f is the bound as a function of one of them, the others held: Dong et al. on "
+    "multi-sample bounds. Categorical draws by stick breaking, DisARM-SB of Dong, Mnih "
+    "& Tucker 2021, with the classes in the order of the logits.",
 )

@@ -226,9 +226,10 @@ rebar = Estimator(
     stateless,
     _rebar,
     hyper={"scale": 1.0},
-    reference="Tucker, Mnih, Maddison, Lawson & Sohl-Dickstein 2017, eq. (7): "
-    "c = η f(σ(z/τ)), η = scale and τ = temperature; classes by their appendix C. Each "
-    "of several layers has the pass of their section 3.3.",
+    reference="Tucker, Mnih, Maddison, Lawson & Sohl-Dickstein 2017, section 3: "
+    "g = (f(b) − c(z̃)) ∇log q(b) + ∇c(z) − ∇c(z̃), c = η f(σ(z/τ)), η = scale and "
+    "τ = temperature, z̃ = z in value. Each of several layers has the pass of their "
+    "section 3.3. Classes by conditional Gumbels.",
     **_ENTRY,
 )
 
@@ -247,7 +248,7 @@ relax = Estimator(
     _init_with(lambda key, size: {"net": init_net(key, size)}),
     _learned,
     hyper=_LEARNED,
-    reference="Grathwohl, Choi, Wu, Roeder & Duvenaud 2018, eq. (8): REBAR's control "
+    reference="Grathwohl, Choi, Wu, Roeder & Duvenaud 2018, RELAX: REBAR's control "
     "variate and a free-form one, c = η f(σ(z/τ)) + r, r a net of one tanh layer that "
     "sees σ(z/τ) and the draw's logits. Net, τ and η are learned as in tuned_rebar.",
     **_ENTRY,
