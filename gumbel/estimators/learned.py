@@ -24,8 +24,8 @@ def init_net(key, num_features: int) -> dict[str, jax.Array]:
         num_features: F.
     """
     hidden = jax.random.normal(key, (num_features, HIDDEN)) / np.sqrt(num_features)
-    zeros = jnp.zeros(HIDDEN)
-    return {"hidden": hidden, "bias": zeros, "out": zeros}
+    # Two arrays and not one twice: a state that is donated owns each of its buffers.
+    return {"hidden": hidden, "bias": jnp.zeros(HIDDEN), "out": jnp.zeros(HIDDEN)}
 
 
 def net(params, features) -> jax.Array:
