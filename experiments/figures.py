@@ -174,11 +174,13 @@ def gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         own = [row for row in rows if row["estimator"] == name]
         stds = [row["std"] for row in own]
         biases = [max(row["bias"], row["bias_noise"]) for row in own]
-        color = f"C{number}"
-        axes.plot(stds, biases, "-", color=color, linewidth=1, alpha=0.6, label=name)
+        # Ten colours, and then the same ones with another marker.
+        color, marker = f"C{number % 10}", "osD^"[number // 10 % 4]
+        axes.plot(stds, biases, "-", color=color, linewidth=1, alpha=0.6)
+        axes.plot([], [], marker, color=color, label=name)
         for row, std, bias in zip(own, stds, biases, strict=True):
             seen = row["bias"] > row["bias_noise"]
-            axes.plot(std, bias, "o", color=color, mfc=color if seen else "white")
+            axes.plot(std, bias, marker, color=color, mfc=color if seen else "white")
             if row["temperature"] is not None:
                 axes.annotate(
                     f"{row['temperature']:g}",

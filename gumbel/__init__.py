@@ -7,6 +7,7 @@ Functions from (key, arrays) to arrays; they compose with jit, grad and vmap.
 """
 
 from gumbel import estimators, nets, objectives, programs, schedules
+from gumbel.conditionals import conditional_gumbel, conditional_logistic
 from gumbel.densities import (
     binary_concrete_log_prob,
     concrete_log_prob,
@@ -27,6 +28,8 @@ __all__ = [
     "binary_concrete",
     "binary_concrete_log_prob",
     "concrete_log_prob",
+    "conditional_gumbel",
+    "conditional_logistic",
     "estimators",
     "evaluate",
     "exp_concrete_log_prob",

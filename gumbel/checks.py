@@ -62,6 +62,16 @@ def check_non_negative(name: str, value) -> None:
         raise ValueError(f"{name}={value}: must be a non-negative finite number")
 
 
+def check_count(name: str, value, least: int = 1) -> None:
+    """Checks that a number that sets shapes is an integer, and not traced.
+
+    Raises:
+        ValueError: if it is traced, no integer, or too small.
+    """
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name}={value!r}: must be an integer ≥ {least}, not traced")
+
+
 def check_choice(name: str, value, choices) -> None:
     """Checks that a value is one of the named choices.
 

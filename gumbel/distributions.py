@@ -31,6 +31,10 @@ class Bernoulli:
         """The probabilities of a 1, [B, N]."""
         return jax.nn.sigmoid(self.logits)
 
+    def mode(self):
+        """The likelier value, [B, N]."""
+        return (self.logits > 0).astype(self.logits.dtype)
+
     def value(self, point):
         """A discrete point is its own value."""
         return point
@@ -70,6 +74,11 @@ class Categorical:
     def mean(self):
         """The class probabilities, [B, N, K]."""
         return jax.nn.softmax(self.logits)
+
+    def mode(self):
+        """The likeliest class, [B, N, K]."""
+        likeliest = jnp.argmax(self.logits, axis=-1)
+        return jax.nn.one_hot(likeliest, self.logits.shape[-1], dtype=self.logits.dtype)
 
     def value(self, point):
         """A discrete point is its own value."""

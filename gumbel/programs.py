@@ -132,6 +132,12 @@ def _check_draw(name: str, distribution: Distribution, taken: Mapping) -> None:
         )
 
 
+def name_key(key, name: str):
+    """A key of its own for each name, the same in every process."""
+    # crc32 rather than hash(): the latter differs from process to process.
+    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+
+
 def interpret(run: Run, key, sampler: Sampler) -> tuple[jax.Array, dict[str, Node]]:
     """Runs a program once, making each node with a sampler.
 
@@ -151,9 +157,7 @@ def interpret(run: Run, key, sampler: Sampler) -> tuple[jax.Array, dict[str, Nod
 
     def draw(name: str, distribution: Distribution) -> Node:
         _check_draw(name, distribution, nodes)
-        # crc32 rather than hash(): the latter differs from process to process.
-        name_key = jax.random.fold_in(key, zlib.crc32(name.encode()))
-        nodes[name] = sampler(name_key, name, distribution)
+        nodes[name] = sampler(name_key(key, name), name, distribution)
         return nodes[name]
 
     log_w = run(draw)
@@ -176,6 +180,24 @@ def hard(kl: str = "relaxed_density") -> Sampler:
     def sampler(key, name: str, distribution: Distribution) -> Node:
         del name
         return discrete_node(distribution.sample(key), distribution, kl)
+
+    return sampler
+
+
+def valued(
+    value_of: Callable[[jax.Array, str, Distribution], jax.Array], kl: str
+) -> Sampler:
+    """Discrete nodes of values of our choosing, Normals sampled.
+
+    Args:
+        value_of: (key, name, distribution) -> the value of a discrete draw.
+        kl: one of KL_FORMS.
+    """
+
+    def sampler(key, name: str, distribution: Distribution) -> Node:
+        if isinstance(distribution, Normal):
+            return hard(kl)(key, name, distribution)
+        return discrete_node(value_of(key, name, distribution), distribution, kl)
 
     return sampler
 

@@ -229,8 +229,9 @@ def worst_z(samples, exact) -> float:
     for sample, truth in zip(*map(jax.tree.leaves, (samples, exact)), strict=True):
         sample, truth = np.asarray(sample, np.float64), np.asarray(truth, np.float64)
         stderr = sample.std(0) / np.sqrt(len(sample)) + 1e-6 * (1.0 + np.abs(truth))
-        worst = max(worst, float(np.abs((sample.mean(0) - truth) / stderr).max()))
-    return worst
+        # Not Python's max: a NaN is no small number.
+        worst = np.maximum(worst, np.abs((sample.mean(0) - truth) / stderr).max())
+    return float(worst)
 
 
 def max_z(

@@ -127,3 +127,10 @@ def test_distributions_are_pytrees_that_jit_and_broadcast():
     prior = gumbel.Categorical(jnp.asarray(P[0]))
     wide = jax.jit(lambda d: d.broadcast_to((5, 3, 4)))(prior)
     np.testing.assert_array_equal(wide.logits, np.broadcast_to(P[0], (5, 3, 4)))
+
+
+def test_the_mode_is_the_likeliest_value():
+    bits = gumbel.Bernoulli(jnp.asarray([[-0.1, 2.0, -3.0]]))
+    np.testing.assert_array_equal(bits.mode(), [[0.0, 1.0, 0.0]])
+    classes = gumbel.Categorical(jnp.asarray([[[0.0, 3.0, -1.0], [5.0, 3.0, 4.0]]]))
+    np.testing.assert_array_equal(classes.mode(), [[[0, 1, 0], [1, 0, 0]]])

@@ -168,7 +168,8 @@ def test_a_program_without_discrete_draws_is_reparameterised():
 
         return run
 
-    names = ("straight_through", "score_function", "nvil", "muprop", "darn")
+    single = [n for n, entry in ESTIMATORS.items() if entry.samples[0] == 1]
+    names = [n for n in single if n != "reinforce_loo"]  # more noise than one sample's
 
     @quick_jit
     def every_gradient(params):
@@ -179,6 +180,7 @@ def test_a_program_without_discrete_draws_is_reparameterised():
             for name in names
         ]
 
+    assert {"exact", "relax", "disarm", "reinmax"} < set(names)
     reference, *others = every_gradient(LINEAR.params)
     assert (reference != 0).all()
     for grads in others:

@@ -1,4 +1,6 @@
-"""Score function, NVIL and VIMCO against enumeration; their baselines by hand."""
+"""Score-function estimators against enumeration; their baselines by hand."""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
@@ -71,6 +73,7 @@ def test_nvil_is_unbiased_with_baselines_far_from_fresh(toy):
         ("vimco", "2-3-cost", 2),
         ("vimco", "3-2-elbo", 2),
         ("vimco", "3-cost", 3),
+        ("reinforce_loo", "3-2-elbo", 2),
     ],
 )
 def test_unbiased_for_the_multi_sample_bound(name, toy, num_samples):
@@ -89,6 +92,21 @@ def test_vimco_lowers_the_variance_of_the_multi_sample_score_function():
         assert worst_z(estimates, brute_force(toy, 3)) < 5
         variances.append(total_variance(estimates[1]))
     assert_falls(*variances)
+
+
+def test_more_replicates_lower_the_variance_of_the_same_bound():
+    toy, exact = TOYS["2-3-cost"], brute_force(TOYS["2-3-cost"])
+    variances = [total_variance(many_estimates("score_function", toy)(None, {})[1])]
+    for replicates in (2, 3):
+        # A number that sets shapes is not traced: it is not among the arguments.
+        loo = dataclasses.replace(
+            ESTIMATORS["reinforce_loo"], hyper={"replicates": replicates}
+        )
+        estimates = many_estimates(loo, toy)(None, {})
+        assert worst_z(estimates, exact) < 5
+        variances.append(total_variance(estimates[1]))
+    for worse, better in zip(variances, variances[1:], strict=False):
+        assert_falls(worse, better)
 
 
 def test_nvil_with_gaussian_draws_before_and_after_a_class():
@@ -226,6 +244,7 @@ def test_the_state_keeps_its_structure(name):
         ),
         ("nvil", 1, {"variance_decay": -0.1}, "variance_decay=-0.1: must be from 0"),
         ("vimco", 2, {"baseline_decay": 0.9}, "baseline_decay=0.9: unknown hyper-par"),
+        ("reinforce_loo", 1, {"replicates": 1}, "replicates=1: must be an integer ≥ 2"),
     ],
 )
 def test_bad_arguments_are_named(name, num_samples, hyper, message):

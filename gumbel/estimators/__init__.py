@@ -4,9 +4,12 @@ ESTIMATORS maps a name to an Estimator; `value_and_grad` takes a name or an Esti
 of the user's own.
 """
 
+from gumbel.estimators.antithetic import arm, disarm
 from gumbel.estimators.base import COMMON_HYPER, Estimator, stateless
+from gumbel.estimators.conditional import rebar, relax, tuned_rebar
 from gumbel.estimators.control_variates import darn, muprop
 from gumbel.estimators.exact import exact
+from gumbel.estimators.hard_forward import gapped_st, gumbel_rao, reinmax
 from gumbel.estimators.pathwise import (
     gumbel_softmax,
     pathwise,
@@ -14,18 +17,32 @@ from gumbel.estimators.pathwise import (
     st_gumbel_softmax,
     straight_through,
 )
-from gumbel.estimators.score_function import nvil, score_function, vimco
+from gumbel.estimators.score_function import (
+    nvil,
+    reinforce_loo,
+    score_function,
+    vimco,
+)
 
 ESTIMATORS: dict[str, Estimator] = {
     "gumbel_softmax": gumbel_softmax,
     "st_gumbel_softmax": st_gumbel_softmax,
     "straight_through": straight_through,
     "slope_annealed_st": slope_annealed_st,
+    "gumbel_rao": gumbel_rao,
+    "gapped_st": gapped_st,
+    "reinmax": reinmax,
     "score_function": score_function,
     "nvil": nvil,
     "vimco": vimco,
+    "reinforce_loo": reinforce_loo,
+    "arm": arm,
+    "disarm": disarm,
     "darn": darn,
     "muprop": muprop,
+    "rebar": rebar,
+    "tuned_rebar": tuned_rebar,
+    "relax": relax,
     "exact": exact,
 }
 

@@ -5,7 +5,7 @@ z may be subtracted from the signal without a change of the expectation, the est
 variance is what changes. All baselines here are used before they are updated, so that
 they depend on earlier steps only; none lets a gradient through.
 
-Legend: B batch, S samples, F features, H hidden units. Everything in nats.
+Legend: B batch, S samples, F features. Everything in nats.
 """
 
 from collections.abc import Mapping
@@ -14,17 +14,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from flax import struct
 
+from gumbel.estimators.learned import descend, init_net, init_optimizer, net
 from gumbel.objectives import log_mean_exp
 
 # A decay of 1 keeps a moment where it starts: the mean at 0, nothing subtracted; the
 # variance at 0, nothing divided. Traced, so switching them on never recompiles.
 MOMENTS_HYPER: Mapping[str, Any] = {"baseline_decay": 1.0, "variance_decay": 1.0}
-
-# Width of the learned baseline's one hidden layer.
-HIDDEN = 100
 
 
 @struct.dataclass
@@ -86,7 +83,7 @@ class LearnedBaseline:
 
     def __call__(self, features) -> jax.Array:
         """The baseline [...] of features [..., F]."""
-        return _net(self.params, features)
+        return net(self.params, features)
 
     def fit(self, features, target, learning_rate) -> "LearnedBaseline":
         """One step of Adam down the mean of ½(target − b(features))².
@@ -101,12 +98,12 @@ class LearnedBaseline:
         """
 
         def loss(params):
-            return 0.5 * jnp.mean((target - _net(params, features)) ** 2)
+            return 0.5 * jnp.mean((target - net(params, features)) ** 2)
 
         grads = jax.grad(loss)(self.params)
-        updates, opt_state = optax.scale_by_adam().update(grads, self.opt_state)
-        step = jax.tree.map(lambda u: -learning_rate * u, updates)
-        return LearnedBaseline(optax.apply_updates(self.params, step), opt_state)
+        return LearnedBaseline(
+            *descend(self.params, self.opt_state, grads, learning_rate)
+        )
 
 
 def init_baseline(key, num_features: int) -> LearnedBaseline:
@@ -116,18 +113,25 @@ def init_baseline(key, num_features: int) -> LearnedBaseline:
         key: a typed PRNG key.
         num_features: F.
     """
-    hidden = jax.random.normal(key, (num_features, HIDDEN)) / np.sqrt(num_features)
-    zeros = jnp.zeros(HIDDEN)
-    params = {"hidden": hidden, "bias": zeros, "out": zeros}
-    return LearnedBaseline(params, optax.scale_by_adam().init(params))
+    # Without an output bias: the moments' mean is one.
+    params = init_net(key, num_features)
+    return LearnedBaseline(params, init_optimizer(params))
 
 
-def _net(params, features) -> jax.Array:
-    features = features.astype(params["hidden"].dtype)
-    flat = features.reshape(-1, features.shape[-1])
-    hidden = jnp.tanh(flat @ params["hidden"] + params["bias"][None])
-    # No output bias: the moments' mean is one.
-    return (hidden @ params["out"]).reshape(features.shape[:-1])
+def with_one_replaced(log_w, stand_in) -> jax.Array:
+    """The bounds in which one sample's log weight is replaced, and the others stay.
+
+    Args:
+        log_w: log weights, [S, B].
+        stand_in: what takes the place of each, [S, B].
+
+    Returns:
+        [S, B]; row s does not depend on log_w of sample s.
+    """
+    own = jnp.eye(log_w.shape[0], dtype=bool)[:, :, None]
+    replaced = jnp.where(own, stand_in[:, None], log_w[None])
+    # [S, S, B] with the samples to average on the first axis.
+    return log_mean_exp(replaced.swapaxes(0, 1))
 
 
 def leave_one_out(log_w) -> jax.Array:
@@ -146,6 +150,4 @@ def leave_one_out(log_w) -> jax.Array:
     num_samples = log_w.shape[0]
     own = jnp.eye(num_samples, dtype=bool)[:, :, None]
     others = jnp.where(own, 0.0, log_w[None])
-    stand_in = others.sum(axis=1, keepdims=True) / (num_samples - 1)
-    # [S, S, B] with the samples to average on the first axis.
-    return log_mean_exp(jnp.where(own, stand_in, log_w[None]).swapaxes(0, 1))
+    return with_one_replaced(log_w, others.sum(axis=1) / (num_samples - 1))

@@ -8,7 +8,7 @@ unbiased, DARN does not and is biased.
 Legend: B batch, N variables, K categories. Everything in nats.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
@@ -22,25 +22,14 @@ from gumbel.estimators.baselines import (
     standardise,
 )
 from gumbel.estimators.score_function import discrete, score_term
-from gumbel.programs import Node, Run, Sampler, discrete_node, hard, interpret
+from gumbel.programs import Node, Run, Sampler, hard, interpret, valued
 
 Shifts = Mapping[str, jax.Array]
 
 
-def _valued(value_of: Callable[[jax.Array, str, Distribution], jax.Array], kl: str):
-    """A sampler whose discrete nodes have a value of our choosing, Normals samples."""
-
-    def sampler(key, name: str, distribution: Distribution) -> Node:
-        if isinstance(distribution, Normal):
-            return hard(kl)(key, name, distribution)
-        return discrete_node(value_of(key, name, distribution), distribution, kl)
-
-    return sampler
-
-
 def _mean_field(shifts: Shifts, kl: str) -> Sampler:
     """Draws return their mean given the means before them, plus a shift."""
-    return _valued(lambda key, name, law: law.mean() + shifts[name], kl)
+    return valued(lambda key, name, law: law.mean() + shifts[name], kl)
 
 
 def _init_muprop(key, run: Run, hyper: Mapping) -> Moments:
@@ -115,7 +104,7 @@ def _towards_centre(shifts: Shifts, kl: str) -> Sampler:
             shift = shift[..., None]
         return value + shift * (value - _centre(distribution))
 
-    return _valued(value_of, kl)
+    return valued(value_of, kl)
 
 
 def _darn(key, run: Run, state: Mapping[str, Moments], hyper: Mapping):

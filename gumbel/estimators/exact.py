@@ -52,8 +52,9 @@ def enumerate_draws(run: Run, key) -> dict[str, np.ndarray]:
     _check_total(total)
     radices = [k for n, k in sizes.values() for _ in range(n)]
     digits = np.stack(np.unravel_index(np.arange(total), radices or [1]), axis=1)
-    splits = np.cumsum([n for n, _ in sizes.values()])[:-1]
-    return dict(zip(sizes, np.split(digits, splits, axis=1), strict=True))
+    ends = np.cumsum([n for n, _ in sizes.values()], dtype=int)
+    # Nothing is left after the last end.
+    return dict(zip(sizes, np.split(digits, ends, axis=1)[:-1], strict=True))
 
 
 def _check_total(total: int, num_samples: int = 1) -> None:
@@ -76,7 +77,7 @@ def _log_weights(run: Run, key, corners: Mapping[str, np.ndarray], kl: str):
             return discrete_node(value, distribution, kl)
 
         log_w, nodes = interpret(run, key, pinned)
-        log_q = [nodes[name].log_q for name in corner]
+        log_q = [node.log_q for name, node in nodes.items() if name in corner]
         return log_w, sum(log_q, start=jnp.zeros_like(log_w))
 
     if len(next(iter(corners.values()))) > CHUNK:

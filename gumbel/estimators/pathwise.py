@@ -45,7 +45,7 @@ def _relaxed(hyper: Mapping) -> Sampler:
     return relaxed(hyper["temperature"], hyper["prior_temperature"], hyper["kl"])
 
 
-def _hard_value(draw_value: Callable) -> Callable[[Mapping], Sampler]:
+def hard_value(draw_value: Callable) -> Callable[[Mapping], Sampler]:
     """A sampler of discrete nodes whose value carries a gradient of its own."""
 
     def make_sampler(hyper: Mapping) -> Sampler:
@@ -97,19 +97,19 @@ gumbel_softmax = pathwise(
 )
 
 st_gumbel_softmax = pathwise(
-    _hard_value(_st_gumbel_softmax_value),
+    hard_value(_st_gumbel_softmax_value),
     reference="Jang, Gu & Poole 2017, section 2.2: the Gumbel-Max sample forward, "
     "the gradient of the softmax of the same noise backward.",
 )
 
 straight_through = pathwise(
-    _hard_value(_straight_through_value),
+    hard_value(_straight_through_value),
     reference="Bengio, Léonard & Courville 2013: a hard sample forward, the gradient "
     "of its mean backward.",
 )
 
 slope_annealed_st = pathwise(
-    _hard_value(_slope_annealed_value),
+    hard_value(_slope_annealed_value),
     hyper={"slope": 1.0},
     reference="Chung, Ahn & Bengio 2017, the slope-annealing trick. A hard sample of "
     "the logits forward, the gradient of sigmoid(slope·logits) or of "

@@ -1,4 +1,4 @@
-"""Score-function estimators: REINFORCE, NVIL and VIMCO.
+"""Score-function estimators: REINFORCE, NVIL, VIMCO and leave-one-out.
 
 ∇ E[L] = E[∇L + Σ_s signal_s · ∇ log q(z_s)], L the bound on hard samples and z_s all
 discrete draws of sample s (Normal draws are reparameterised, so ∇L passes through
@@ -9,13 +9,14 @@ this is the gradient of the multi-sample bound itself, for any number of samples
 Legend: B batch, S samples, N variables, F features. Everything in nats.
 """
 
-import zlib
+import math
 from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from gumbel.checks import check_count
 from gumbel.distributions import Normal
 from gumbel.estimators.base import Estimator, stateless
 from gumbel.estimators.baselines import (
@@ -28,7 +29,7 @@ from gumbel.estimators.baselines import (
     standardise,
 )
 from gumbel.objectives import log_mean_exp
-from gumbel.programs import Node, Run, hard, interpret
+from gumbel.programs import Node, Run, hard, interpret, name_key
 
 
 def discrete(nodes: Mapping[str, Node]) -> dict[str, Node]:
@@ -99,8 +100,8 @@ def _init_nvil(key, run: Run, hyper: Mapping) -> dict[str, _Nvil]:
     _, _, logits = jax.eval_shape(lambda k: hard_samples(run, k, hyper), key)
 
     def init(name: str, num_features: int) -> _Nvil:
-        name_key = jax.random.fold_in(key, zlib.crc32(name.encode()))
-        return _Nvil(init_baseline(name_key, num_features), init_moments())
+        baseline = init_baseline(name_key(key, name), num_features)
+        return _Nvil(baseline, init_moments())
 
     return {name: init(name, shape.shape[-1]) for name, shape in logits.items()}
 
@@ -127,6 +128,19 @@ def _vimco(key, run: Run, state, hyper: Mapping):
     signal = bound[None] - leave_one_out(log_w)
     joint_log_q = sum(log_q.values(), start=jnp.zeros_like(log_w))
     return bound + score_term(signal, joint_log_q).sum(axis=0), state
+
+
+def _reinforce_loo(key, run: Run, state, hyper: Mapping):
+    check_count("replicates", hyper["replicates"], 2)
+    shape = hyper["replicates"], hyper["num_samples"]
+    hyper = {**hyper, "num_samples": math.prod(shape)}
+    log_w, log_q, _ = hard_samples(run, key, hyper)
+    joint_log_q = sum(log_q.values(), start=jnp.zeros_like(log_w))
+    bounds = log_mean_exp(log_w.reshape(*shape, -1).swapaxes(0, 1))
+    joint_log_q = joint_log_q.reshape(*shape, -1).sum(axis=1)
+    # A bound less the mean of the others.
+    signal = (bounds - bounds.mean(axis=0)[None]) * shape[0] / (shape[0] - 1)
+    return (bounds + score_term(signal, joint_log_q)).mean(axis=0), state
 
 
 score_function = Estimator(
@@ -160,4 +174,16 @@ vimco = Estimator(
     unbiased=True,
     reference="Mnih & Rezende 2016. signal_s = L less the L in which w_s is replaced "
     "by the geometric mean of the other weights.",
+)
+
+reinforce_loo = Estimator(
+    stateless,
+    _reinforce_loo,
+    hyper={"replicates": 2},
+    unbiased=True,
+    cost="k·m, with k = replicates",
+    reference="Kool, van Hoof & Welling 2019, REINFORCE with leave-one-out baselines "
+    "(RLOO). The mean of k ≥ 2 independent estimates, signal = L less the mean L of "
+    "the others: at m = 1 the paper's k samples. Every replicate is of the m-sample "
+    "bound, which k does not change.",
 )

@@ -1,0 +1,162 @@
+"""ARM and DisARM against enumeration, and against closed forms for a single bit."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from enumeration import (
+    MIXED,
+    TOYS,
+    Toy,
+    assert_falls,
+    brute_force,
+    many_estimates,
+    max_z,
+    normal,
+    one_estimate,
+    quick_jit,
+    total_variance,
+    worst_z,
+)
+
+import gumbel
+from gumbel.estimators import ESTIMATORS, antithetic
+
+
+@pytest.mark.parametrize(
+    ("name", "toy"),
+    [
+        ("arm", "2-elbo"),
+        ("arm", "2-2-cost"),
+        ("disarm", "2-2-elbo"),
+        ("disarm", "3-cost"),
+        ("disarm", "2-3-cost"),
+        ("disarm", "3-2-elbo"),
+    ],
+)
+def test_unbiased(name, toy):
+    assert ESTIMATORS[name].unbiased
+    estimates = many_estimates(name, TOYS[toy])(None, {})
+    assert worst_z(estimates, brute_force(TOYS[toy])) < 5
+
+
+@pytest.mark.parametrize(
+    ("name", "toy", "num_samples"),
+    [("arm", "2-2-cost", 2), ("disarm", "3-2-elbo", 2), ("disarm", "2-elbo", 3)],
+)
+def test_unbiased_for_the_multi_sample_bound(name, toy, num_samples):
+    estimates = many_estimates(name, TOYS[toy], num_samples)(None, {})
+    assert worst_z(estimates, brute_force(TOYS[toy], num_samples)) < 5
+    assert worst_z(estimates[1], brute_force(TOYS[toy])[1]) > 10, "another bound's"
+
+
+def test_gaussian_draws_before_and_after_a_class():
+    assert max_z("disarm", MIXED) < 5
+
+
+def test_without_its_factor_it_is_biased():
+    wrong = antithetic._antithetic(lambda first, second: (first.bits - second.bits) / 2)
+    assert max_z(wrong, TOYS["2-cost"]) > 10
+
+
+def bit_toy(log_odds):
+    """One bit and its two costs."""
+
+    def program(params, costs):
+        def run(draw):
+            b = draw("b", gumbel.Bernoulli(params["log_odds"])).value[:, 0]
+            return costs[:, 0] * (1 - b) + costs[:, 1] * b
+
+        return run
+
+    params = {"log_odds": jnp.full((1, 1), log_odds)}
+    return Toy(program, params, (jnp.asarray([[0.5, 2.0]]),), (("b", 1, 2),))
+
+
+@pytest.mark.parametrize("log_odds", [0.0, 0.7, -1.5])
+def test_mean_and_variance_of_a_single_bit_in_closed_form(log_odds):
+    # The bits of a pair differ where u or 1 − u is below q = σ(−|φ|): there the
+    # gradient is Δ |u − ½| for ARM and ½ Δ σ(|φ|) for DisARM, Δ the difference of the
+    # costs. At φ = 0 they always differ, and DisARM has no noise at all.
+    toy, delta = bit_toy(log_odds), 1.5
+    q = 1 / (1 + np.exp(abs(log_odds)))
+    mean = delta * q * (1 - q)
+    second = {
+        "arm": delta**2 * (1 / 12 - 2 / 3 * (0.5 - q) ** 3),
+        "disarm": delta**2 * (1 - q) ** 2 / 4 * 2 * q,
+    }
+    for name, square in second.items():
+        grads = many_estimates(name, toy)(None, {})[1]["log_odds"]
+        grads = np.asarray(grads, np.float64).ravel()
+        stderr = grads.std() / np.sqrt(len(grads)) + 1e-6
+        assert abs(grads.mean() - mean) < 5 * stderr
+        stderr = (grads**2).std() / np.sqrt(len(grads)) + 1e-6
+        assert abs((grads**2).mean() - square) < 5 * stderr
+        assert abs((grads**2).mean() - 1.1 * square) > 5 * stderr, "negative control"
+
+
+def test_each_step_lowers_the_variance():
+    toy = TOYS["2-elbo"]
+    variances = [
+        total_variance(many_estimates(name, toy)(None, {})[1])
+        for name in ("reinforce_loo", "arm", "disarm")
+    ]
+    for worse, better in zip(variances, variances[1:], strict=False):
+        assert_falls(worse, better)
+
+
+def test_a_class_is_the_first_bit_that_is_1():
+    distribution = gumbel.Categorical(normal(np.random.default_rng(0), 5, 2, 4))
+    log_odds = np.asarray(antithetic._log_odds(distribution), np.float64)
+    p = np.asarray(distribution.mean(), np.float64)
+    first = 1 / (1 + np.exp(-log_odds))
+    remaining = np.cumprod(1 - first, axis=-1)
+    sticks = first * np.concatenate(
+        [np.ones_like(first[..., :1]), remaining[..., :-1]], axis=-1
+    )
+    np.testing.assert_allclose(sticks, p[..., :-1], rtol=1e-5)
+    np.testing.assert_allclose(remaining[..., -1], p[..., -1], rtol=1e-5)
+    bits = jnp.asarray([[[1.0, 0, 1], [0, 1, 1], [0, 0, 1], [0, 0, 0]]])
+    value, seen = antithetic._value(gumbel.Categorical(jnp.zeros((1, 4, 4))), bits)
+    np.testing.assert_array_equal(value[0], np.eye(4))
+    np.testing.assert_array_equal(seen[0], [[1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 1]])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_finite_at_extreme_logits_and_traced_once(dtype):
+    rng, traces = np.random.default_rng(0), []
+    params = {
+        "bits": (1000 * normal(rng, 20, 3)).astype(dtype),
+        "classes": (1000 * normal(rng, 20, 2, 5)).astype(dtype),
+    }
+
+    def program(params, x):
+        def run(draw):
+            bits = draw("bits", gumbel.Bernoulli(params["bits"]))
+            classes = draw("classes", gumbel.Categorical(params["classes"])).value
+            exact = ((classes == 0) | (classes == 1)).all((1, 2))
+            exact &= (classes.sum(2) == 1).all(1)
+            return jnp.where(exact, bits.value.sum(1) + classes[:, 0, 0], jnp.nan)
+
+        return run
+
+    @quick_jit
+    def estimate(params, temperature):
+        traces.append(None)
+        return gumbel.value_and_grad("disarm", program, num_samples=2)(
+            jax.random.key(0), params, None, temperature=temperature
+        )
+
+    for temperature in (1.0, 0.5):
+        result = estimate(params, temperature)
+        assert result.bound.dtype == dtype
+        finite = jax.tree.map(lambda x: jnp.isfinite(x).all(), result)
+        assert all(jax.tree.leaves(finite))
+    assert len(traces) == 1
+
+
+def test_arm_is_for_bits():
+    with pytest.raises(ValueError) as error:
+        one_estimate("arm", TOYS["2-3-cost"])(jax.random.key(0), None, {})
+    message = "distribution=Categorical: the estimator arm supports Bernoulli, Normal"
+    assert message in str(error.value)
