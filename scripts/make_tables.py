@@ -41,6 +41,7 @@ def tables() -> dict[str, Callable[[], str]]:
             "structured_prediction"
         ),
         "vae": lambda: run_tables.runs_table("vae"),
+        "omniglot": lambda: run_tables.runs_table("omniglot"),
     }
     for budget, suffix in (("cpu", ""), ("paper", "-paper")):
         recorded = [name for name in TABLES if published_tables.find(name, budget)]
