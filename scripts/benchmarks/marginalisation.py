@@ -1,0 +1,88 @@
+"""Times a training step of M2, its class marginalised or sampled, by their number."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from configs.semi_supervised import get_config
+from experiments import class_figures, data, report, semi_supervised
+from experiments.configuration import REPOSITORY
+from experiments.step import hyper_parameters, init_state, make_train_step
+from experiments.workdir import versions, write_json
+from scripts.benchmarks.clock import conditions, medians
+
+NUM_CLASSES, STEPS = (2, 5, 10, 20, 50, 100), 5
+# The names of Table 2 of Jang, Gu & Poole (2017), and their estimators.
+INFERENCE = {"marginalisation": "exact", "one sample": "gumbel_softmax"}
+
+
+def with_random_labels(dataset: data.Dataset, num_classes: int) -> data.Dataset:
+    """The same images, with labels drawn from so many classes."""
+    rng = np.random.default_rng(num_classes)
+
+    def split(images) -> data.Split:
+        labels = rng.integers(num_classes, size=len(images)).astype(np.int32)
+        return data.Split(images, labels)
+
+    splits = {
+        name: split(getattr(dataset, name).images)
+        for name in ("train", "valid", "test")
+    }
+    return dataclasses.replace(dataset, num_classes=num_classes, **splits)
+
+
+def training(dataset: data.Dataset, estimator: str) -> Callable:
+    """Makes the function that goes on training M2 for STEPS steps in one call."""
+    config = get_config()
+    config.estimator = estimator
+    task = semi_supervised.task_of(config, dataset)
+    step, hyper = make_train_step(task, config), hyper_parameters(config)
+    indices = jnp.arange(STEPS * config.batch_size).reshape(STEPS, -1)
+    state = jax.jit(lambda: init_state(task, config))()
+
+    def steps(state, arrays):
+        return jax.lax.scan(lambda s, i: step(s, i, hyper, arrays), state, indices)[0]
+
+    compiled = jax.jit(steps, donate_argnums=0)
+
+    def go_on():
+        nonlocal state
+        state = compiled(state, dict(task.data))
+        return state.step
+
+    return go_on
+
+
+def marginalisation(out: Path = REPOSITORY / "runs" / "benchmark") -> None:
+    """Prints the table of training steps of M2, and writes and draws it."""
+    mnist, costs = data.read_mnist(), {name: [] for name in INFERENCE}
+    for num_classes in NUM_CLASSES:
+        dataset = with_random_labels(mnist, num_classes)
+        seconds = medians(
+            {name: training(dataset, INFERENCE[name]) for name in INFERENCE}
+        )
+        for name, value in seconds.items():
+            costs[name].append(1e3 * value / STEPS)
+    # Relative errors, so that the few classes count as much as the many.
+    fits = {
+        name: np.polyfit(NUM_CLASSES, cost, 1, w=1 / np.asarray(cost))[::-1].tolist()
+        for name, cost in costs.items()
+    }
+    rows = [
+        [f"{k}", *(f"{1e3 / ms:.1f}" for ms in pair), f"{pair[0] / pair[1]:.2f}"]
+        for k, *pair in zip(NUM_CLASSES, *costs.values(), strict=True)
+    ]
+    columns = ["classes", *(f"{name}, steps/s" for name in INFERENCE), "speed-up"]
+    print(report.markdown(columns, rows))
+    for name, (a, b) in fits.items():
+        print(f"{name}: {a:.2f} + {b:.3f}·K ms a step")
+    out.mkdir(parents=True, exist_ok=True)
+    class_figures.marginalisation(NUM_CLASSES, costs, fits, out / "marginalisation.png")
+    values = {"classes": NUM_CLASSES, "milliseconds": costs, "a_and_b": fits}
+    values["versions"] = versions(mnist.checksum)
+    write_json(out / "marginalisation.json", values)
+    conditions(f"M2, {STEPS} steps a call, mlp, batch 100")
