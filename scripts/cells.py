@@ -33,7 +33,6 @@ def row_cell(
         data_dir: of the rows on Omniglot.
     """
     spent = TABLE_BUDGETS[table][budget]
-    variant = spent.variant or row.variant
     make = importlib.import_module(f"configs.{row.experiment}").get_config
     fields = {**row.fields, **spent.fields, "estimator": estimator}
     fields |= OPTIONS.get(estimator, {})
@@ -43,8 +42,8 @@ def row_cell(
         table=table,
         row=row.name,
         experiment=row.experiment,
-        variant=variant,
-        config=grid.point_config(make(variant), fields),
+        variant=row.variant,
+        config=grid.point_config(make(row.variant), fields),
         grid=spent.grid(f"{row.name}-{estimator}"),
         fraction=spent.fraction,
         seeds=seeds or spent.seeds,

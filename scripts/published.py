@@ -35,7 +35,7 @@ class Row(NamedTuple):
         experiment: module of experiments/ and of configs/.
         variant: of its config.
         fields: what differs from that variant.
-        published: by estimator, a number for each column that has a tolerance.
+        published: by estimator, a number for each column that has a tolerance, or none.
     """
 
     name: str
@@ -78,6 +78,8 @@ def _numbers(block: str) -> Iterator[tuple[str, list[float]]]:
 
 NLL = Column("test nll", "test", "nll", 0.5)
 TRAIN_NLL = Column("train nll", "train", "nll", 0.5)
+_ACCURACY = Column("test accuracy, %", "test", "accuracy", 1.5, 100.0)
+_VALID_ACCURACY = Column("validation accuracy, %", "valid", "accuracy", None, 100.0)
 
 _ESTIMATORS = (
     *("score_function", "darn", "muprop", "straight_through"),
@@ -107,6 +109,11 @@ _JANG_TABLE2 = {
     "gumbel_softmax": (92.4, 109.6),
     "st_gumbel_softmax": (93.6, 110.7),
 }
+
+# Kingma et al. (2014), Table 1, 100 labels: by marginalisation.
+_KINGMA = {"exact": (88.03,), "gumbel_softmax": (), "st_gumbel_softmax": ()}
+# A classifier alone has no draws: any estimator is the exact one.
+_NO_DRAW = {"exact": ()}
 
 # [1], Figure 5: steps per second of one sample to those of marginalisation, by the
 # number of classes.
@@ -211,12 +218,19 @@ TABLES = {
     ),
     "jang_table2": Table(
         "Table 2 of [1]",
+        (_ACCURACY, Column("test L_1", "test", "nll_1", 0.5), _VALID_ACCURACY),
         (
-            Column("test accuracy, %", "test", "accuracy", 1.5, 100.0),
-            Column("test L_1", "test", "nll_1", 0.5),
-            Column("validation accuracy, %", "valid", "accuracy", None, 100.0),
+            Row("m2", "semi_supervised", "conv", {}, _JANG_TABLE2),
+            Row("labels_only", "semi_supervised", "conv_labels_only", {}, _NO_DRAW),
         ),
-        (Row("m2", "semi_supervised", "conv", {}, _JANG_TABLE2),),
+    ),
+    "kingma_m2": Table(
+        "M2 of Kingma et al. (2014), fully connected",
+        (_ACCURACY, Column("test L_1", "test", "nll_1", None), _VALID_ACCURACY),
+        (
+            Row("m2_mlp", "semi_supervised", "mlp", {}, _KINGMA),
+            Row("labels_only_mlp", "semi_supervised", "mlp_labels_only", {}, _NO_DRAW),
+        ),
     ),
     "maddison_table1": Table(
         "Table 1 of [2]", (NLL, TRAIN_NLL), tuple(_maddison_table1())

@@ -169,7 +169,7 @@ def _orderings(found: Sequence[Found], column: Column) -> str:
     for row in {one.row.name: one.row for one in found}.values():
         own = [one for one in found if one.row is row and one.whole]
         part = orderings(
-            {estimator: numbers[0] for estimator, numbers in row.published.items()},
+            {name: numbers[0] for name, numbers in row.published.items() if numbers},
             {one.estimator: float(np.mean(one.numbers(column))) for one in own},
             column.tolerance,
         )
