@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from experiments import report
+from experiments import hosts, report
 from experiments.configuration import REPOSITORY, ConfigError, unknown_field
+from experiments.mesh import data_mesh, sweep_mesh
 from experiments.step import Task
-from experiments.train import train
+from experiments.train import train, train_together
 from experiments.workdir import flatten
 
 # How a value of a field is read, and what it is.
@@ -87,11 +90,49 @@ def command(experiment: str, path: str, variant: str, config: ConfigDict) -> str
     return f"python -m experiments.{experiment} --config={shown}:{variant}{fields}"
 
 
+def trains_as_one() -> bool:
+    """Whether runs that share a compiled step are one vmap, split over the devices.
+
+    That is on accelerators, which a run does not fill. On CPU they go one after the
+    other: there a vmap takes longer, a run.
+    """
+    return jax.default_backend() != "cpu"
+
+
+def mesh_of(config: ConfigDict, count: int) -> Mesh:
+    """The mesh of so many runs that share a compiled step.
+
+    Raises:
+        ConfigError: if they share their batches and cannot.
+    """
+    if count > 1 and trains_as_one():
+        return sweep_mesh(count, config.batch_size)
+    return data_mesh(config.batch_size)
+
+
+def train_as_one(
+    task: Task,
+    runs: Sequence[tuple[ConfigDict, Path]],
+    mesh: Mesh,
+    compiled: dict[Any, Callable],
+) -> None:
+    """Trains runs that share a compiled step, config and directory of each, as one.
+
+    Where they do not train as one this is left to `trained`, which afterwards finds
+    nothing to do but for runs that diverged: these do so again, by themselves.
+    """
+    if len(runs) > 1 and trains_as_one():
+        print(f"training {len(runs)} runs as one on {mesh.size} devices", flush=True)
+        configs, directories = zip(*runs, strict=True)
+        train_together(task, configs, directories, mesh, compiled)
+
+
 def trained(
     task: Task,
     config: ConfigDict,
     run: Path,
     compiled: dict[Any, Callable] | None = None,
+    mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """Trains one point of a grid, or continues it, without reading the test set.
 
@@ -99,7 +140,7 @@ def trained(
         task: of the config.
         config: of the point.
         run: its directory.
-        compiled: as in `train`.
+        compiled, mesh: as in `train`.
 
     Returns:
         The `valid_…` metrics of the validation that the task chooses by, and as
@@ -107,11 +148,11 @@ def trained(
         `diverged`, which metric was not finite at which step.
     """
     try:
-        train(task, config, run, train_only=True, compiled=compiled)
+        train(task, config, run, train_only=True, compiled=compiled, mesh=mesh)
     except FloatingPointError as error:
         print(f"diverged: {error}")
         return {"diverged": str(error).partition(";")[0]}
-    lines = report.read_metrics(run / "metrics.jsonl")
+    lines = hosts.on_first(lambda: report.read_metrics(run / "metrics.jsonl"))
     best = min((line for line in lines if "valid_nll" in line), key=task.choose_by)
     metrics = {name: best[name] for name in best if name.startswith("valid_")}
     return metrics | {"chosen_by": task.choose_by(best)}

@@ -10,6 +10,7 @@ import runs
 from experiments import grid, launch, sweep, vae, workdir
 from experiments.configuration import REPOSITORY
 from experiments.interrupt import Interrupted
+from experiments.mesh import make_mesh
 from scripts import sweep as script
 
 # How ml_collections loads a config file.
@@ -104,10 +105,13 @@ def test_what_is_traced_compiles_once(root):
     )
     compiled = {}
     with runs.counting_compilations() as count:
-        sweep.measure(given, first, SAMPLES, compiled)
+        sweep.measure(given, first, SAMPLES, compiled, make_mesh())
     assert count
     with runs.counting_compilations() as count:
-        found = [sweep.measure(given, point, SAMPLES, compiled) for point in rest]
+        found = [
+            sweep.measure(given, point, SAMPLES, compiled, make_mesh())
+            for point in rest
+        ]
     assert not count
     assert len({f["relaxed"]["nll"] for f in found}) == len(rest)  # and differs
 
