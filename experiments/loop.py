@@ -103,7 +103,7 @@ def advance(
     """
     task, config, together = runs[0].task, runs[0].config, Together(len(runs), mesh)
     hypers = [jax.device_put(hyper_parameters(r.config), whole(mesh)) for r in runs]
-    state, hyper = together.stack(states), together.stack(hypers)
+    state, hyper = together.stack_states(states), together.stack(hypers)
     data = jax.device_put(dict(task.data), whole(mesh))
     static, steps = static_fields(config), config.num_steps
     earlier, started = [run.log.seconds for run in runs], time.perf_counter()
