@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from experiments import hosts, report
 from experiments.configuration import REPOSITORY, ConfigError, unknown_field
-from experiments.mesh import data_mesh, sweep_mesh
+from experiments.mesh import sweep_mesh
 from experiments.step import Task
 from experiments.train import train, train_together
 from experiments.workdir import flatten
@@ -100,14 +100,8 @@ def trains_as_one() -> bool:
 
 
 def mesh_of(config: ConfigDict, count: int) -> Mesh:
-    """The mesh of so many runs that share a compiled step.
-
-    Raises:
-        ConfigError: if they share their batches and cannot.
-    """
-    if count > 1 and trains_as_one():
-        return sweep_mesh(count, config.batch_size)
-    return data_mesh(config.batch_size)
+    """The mesh of so many runs that share a compiled step."""
+    return sweep_mesh(count if trains_as_one() else 1, config.batch_size)
 
 
 def train_as_one(

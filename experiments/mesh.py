@@ -47,10 +47,11 @@ def data_mesh(batch_size: int) -> Mesh:
 
 
 def sweep_mesh(points: int, batch_size: int) -> Mesh:
-    """The mesh of points that train as one: no more devices a point than divide it.
+    """The mesh of so many points that train as one.
 
     As few devices along `sweep` as give every point one of its own, and no fewer than
-    leave a number along `data` that divides the batch.
+    leave a number along `data` that divides the batch: for a single point, too, some
+    devices may then do the same as others.
     """
     total = len(all_devices())
     sizes = [s for s in range(1, total + 1) if total % s == 0]

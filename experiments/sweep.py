@@ -80,7 +80,6 @@ def check_points(make_task: Callable, points: Sequence[Point]) -> None:
     """
     for group in _groups(points):
         config = group[0].config
-        grid.mesh_of(config, len(group))
         check_task(make_task(config), config)
 
 
