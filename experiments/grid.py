@@ -63,6 +63,18 @@ def read_values(base: ConfigDict, text: str) -> tuple[str, tuple]:
     return field, tuple(values)
 
 
+def read_shard(text: str) -> slice:
+    """Reads i/n, i from 0: every n-th of what there is to do, from the i-th on.
+
+    Raises:
+        ConfigError: if it is not that.
+    """
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise ConfigError(f"--shard={text}: must be i/n with i from 0 to n − 1")
+    return slice(int(index), None, int(count))
+
+
 def product(fields: Mapping[str, Sequence]) -> Iterator[dict[str, Any]]:
     """Every combination of the fields' values; the last field changes fastest."""
     for values in itertools.product(*fields.values()):

@@ -7,7 +7,9 @@ to stop is agreed.
 
 import os
 import pickle
+import re
 import sys
+import traceback
 from collections.abc import Callable
 from typing import NoReturn, TypeVar
 
@@ -102,6 +104,22 @@ def on_first(act: Callable[[], Value]) -> Value:
     return value
 
 
+def in_all(act: Callable[[], Value]) -> Value:
+    """Acts in every process; where it fails in one, it fails in all.
+
+    Raises:
+        ConfigError: if it failed in another one.
+    """
+    value, error = None, None
+    try:
+        value = act()
+    except Exception as caught:
+        error = caught
+    if anywhere(error is not None):
+        raise error or ConfigError("--multihost: another process cannot run")
+    return value
+
+
 def anywhere(flag: bool) -> bool:
     """Whether a flag is set in any of the processes, which all have to ask."""
     if jax.process_count() == 1:
@@ -110,15 +128,21 @@ def anywhere(flag: bool) -> bool:
 
 
 def abandon(error: Exception) -> NoReturn:
-    """Ends a process whose run has lost another one, in one line and at once.
+    """Ends a process that has failed, or whose run has lost another one.
 
-    To leave in good order would be to wait for the one that is gone.
+    To leave a run of many processes in good order would be to wait for the others,
+    which wait for this one.
     """
-    reason = str(error).partition("\n")[0]
-    print(
-        f"error: {type(error).__name__}: {reason}; if another process of the run is "
-        "gone, start all of them again: they continue",
-        file=sys.stderr,
-        flush=True,
-    )
+    if not jax.distributed.is_initialized():
+        raise error
+    if re.match("[A-Z_]+: ", str(error)):  # the status of an error of XLA's
+        reason = str(error).partition("\n")[0]
+        print(
+            f"error: {reason}; if another process of the run is gone, start all of "
+            "them again: they continue",
+            file=sys.stderr,
+        )
+    else:
+        traceback.print_exception(error)
+    sys.stderr.flush()
     os._exit(1)

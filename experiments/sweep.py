@@ -90,7 +90,7 @@ def run_points(
 
     Args:
         make_task: config -> Task.
-        points: all points.
+        points: what to do.
         samples: m of the bounds.
 
     Returns:
@@ -116,9 +116,18 @@ def run_points(
                 _write(point.found(samples), found)
                 _say(bar, f"  {_shown(found)}")
                 bar.update()
-    return hosts.on_first(
-        lambda: [json.loads(point.found(samples).read_text()) for point in points]
-    )
+    return read_points(points, samples)
+
+
+def read_points(points: Sequence[Point], samples: int) -> list[dict[str, Any]] | None:
+    """What `measure` found for every point in order; None while one is not done."""
+
+    def read() -> list[dict[str, Any]] | None:
+        if _left(points, samples):
+            return None
+        return [json.loads(point.found(samples).read_text()) for point in points]
+
+    return hosts.on_first(read)
 
 
 def _left(points: Sequence[Point], samples: int) -> list[int]:
