@@ -122,7 +122,7 @@ def parse(argv: list[str]) -> Sweep:
     experiment = read_experiment(argv)
     default = str(ROOT / "configs" / f"{experiment}.py")
     values, path, variant = read_flags(argv, default, _define_flags)
-    base, fields = values.config, {}
+    base, fields, shard = values.config, {}, grid.read_shard(values.shard)
     for text in values.sweep:
         field, read = grid.read_values(base, text)
         if field == "seed":
@@ -138,7 +138,7 @@ def parse(argv: list[str]) -> Sweep:
     out = Path(values.out) if values.out else default_workdir("sweep", name, settings)
     return Sweep(
         *(experiment, path, variant, base, fields, values.seeds, values.samples, out),
-        shard=grid.read_shard(values.shard),
+        shard=shard,
         flags=values,
     )
 
