@@ -102,18 +102,18 @@ def command(experiment: str, path: str, variant: str, config: ConfigDict) -> str
     return f"python -m experiments.{experiment} --config={shown}:{variant}{fields}"
 
 
-def trains_as_one() -> bool:
+def trains_as_one(config: ConfigDict) -> bool:
     """Whether runs that share a compiled step are one vmap, split over the devices.
 
-    That is on accelerators, which a run does not fill. On CPU they go one after the
-    other: there a vmap takes longer, a run.
+    That is on accelerators, which a run does not fill; on CPU a vmap takes longer than
+    one after the other. And with a generator that draws the same for a key in a vmap.
     """
-    return jax.default_backend() != "cpu"
+    return jax.default_backend() != "cpu" and config.prng == "threefry2x32"
 
 
 def mesh_of(config: ConfigDict, count: int) -> Mesh:
-    """The mesh of so many runs that share a compiled step."""
-    return sweep_mesh(count if trains_as_one() else 1, config.batch_size)
+    """The mesh of so many runs that share the compiled step of a config."""
+    return sweep_mesh(count if trains_as_one(config) else 1, config.batch_size)
 
 
 def train_as_one(
@@ -127,9 +127,9 @@ def train_as_one(
     Where they do not train as one this is left to `trained`, which afterwards finds
     nothing to do but for runs that diverged: these do so again, by themselves.
     """
-    if len(runs) > 1 and trains_as_one():
+    configs, directories = zip(*runs, strict=True)
+    if len(runs) > 1 and trains_as_one(configs[0]):
         print(f"training {len(runs)} runs as one on {mesh.size} devices", flush=True)
-        configs, directories = zip(*runs, strict=True)
         train_together(task, configs, directories, mesh, compiled)
 
 

@@ -20,6 +20,7 @@ from experiments.evaluation import Evaluator, bound_summary
 from experiments.interrupt import Interrupted, interruptions
 from experiments.loop import Run, advance
 from experiments.mesh import data_mesh, local, whole
+from experiments.prng import root_key
 from experiments.step import (
     DRAW,
     EVALUATE,
@@ -189,7 +190,7 @@ def first_state(
         compiled[name] = jax.jit(
             lambda key: seeded_state(key, task, config), out_shardings=whole(mesh)
         )
-    return compiled[name](jax.random.key(config.seed))
+    return compiled[name](root_key(config))
 
 
 def _conclude(

@@ -134,7 +134,7 @@ def test_on_accelerators_points_train_as_one_and_then_seeds(root, trained, monke
         together.append([(c.learning_rate, c.seed, c.num_steps) for c in configs])
         assert len(set(directories)) == len(configs)
 
-    monkeypatch.setattr(grid, "trains_as_one", lambda: True)
+    monkeypatch.setattr(grid, "trains_as_one", lambda config: True)
     monkeypatch.setattr(grid, "train_together", train_together)
     reproduce(cell(root, fraction=1.0))
     points = [(rate, 0, 40) for rate in RATES]

@@ -22,7 +22,7 @@ RATES = (0.05, 0.02, 1e38, 0.1, 0.01)  # the third diverges
 def eight(monkeypatch):
     """All eight devices, taken for accelerators."""
     monkeypatch.setattr(mesh, "all_devices", jax.devices)
-    monkeypatch.setattr(grid, "trains_as_one", lambda: True)
+    monkeypatch.setattr(grid, "trains_as_one", lambda config: True)
 
 
 def task(config=None):
