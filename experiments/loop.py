@@ -59,6 +59,8 @@ class Run:
 
     def note(self, step: int, metrics: Mapping[str, float], **timings: float) -> None:
         """Logs the metrics of a step; or the run is over, if one is not finite."""
+        if self.diverged:
+            return
         for name, value in metrics.items():
             if not np.isfinite(value):
                 last = f"step {self.saved}" if self.saved else "none"
@@ -117,37 +119,45 @@ def advance(
             chunk_started = time.perf_counter()
             with tracing():
                 state, found = compiled[name](state, hyper, data)
-                found = {key: np.ravel(value) for key, value in found.items()}
-            # What a run takes of the time of all.
-            spent = (time.perf_counter() - chunk_started) / len(runs)
+                metrics = _of_each(found, len(runs))
+            # Of all that runs take as one, each has its share.
+            rate = length * len(runs) / (time.perf_counter() - chunk_started)
             step += length
             done = step == steps
-            metrics = [
-                {key: float(values[i]) for key, values in found.items()}
-                for i in range(len(runs))
-            ]
-            left = [i for i, run in enumerate(runs) if not run.diverged]
             if done or step % config.eval_every == 0:
-                for i in left:
-                    metrics[i] |= runs[i].validate(together.pick(state.params, i))
-                numbers = [
-                    task.choose_by(metrics[i]) if i in left else np.nan
-                    for i in range(len(runs))
-                ]
-                state = together.keep_best(state, numbers)
+                state = _validate(runs, state, metrics, together)
             seconds = (time.perf_counter() - started) / len(runs)
-            for i in left:
-                timings = {"steps_per_second": length / spent}
-                timings["seconds"] = earlier[i] + seconds
-                runs[i].note(step, metrics[i], **timings)
-            left = [i for i in left if not runs[i].diverged]
+            for run, values, before in zip(runs, metrics, earlier, strict=True):
+                run.note(step, values, steps_per_second=rate, seconds=before + seconds)
             bar.update(length)
-            if left:
-                bar.set_postfix(report.postfix(runs[left[0]].log.lines))
+            if lines := runs[0].log.lines:
+                bar.set_postfix(report.postfix(lines))
             stop = stopping()
             if done or stop or step % config.checkpoint_every == 0:
-                for i in left:
-                    runs[i].save(together.pick(state, i), step)
-            if stop and left and not done:
+                for i, run in enumerate(runs):
+                    if not run.diverged:
+                        run.save(together.pick(state, i), step)
+            if stop and not done:
                 raise Interrupted(f"stopped at step {step} of {steps}")
     return state
+
+
+def _of_each(found: Mapping[str, jax.Array], count: int) -> list[dict[str, float]]:
+    """The metrics of a chunk, a scalar each, or stacked, as those of each run."""
+    found = {name: np.ravel(values) for name, values in found.items()}
+    return [{name: float(found[name][i]) for name in found} for i in range(count)]
+
+
+def _validate(
+    runs: Sequence[Run],
+    state: TrainState,
+    metrics: Sequence[dict[str, float]],
+    together: Together,
+) -> TrainState:
+    """Adds the metrics of a validation, and keeps the best parameters so far."""
+    numbers = []
+    for i, (run, values) in enumerate(zip(runs, metrics, strict=True)):
+        if not run.diverged:
+            values |= run.validate(together.pick(state.params, i))
+        numbers.append(np.nan if run.diverged else run.task.choose_by(values))
+    return together.keep_best(state, numbers)

@@ -2,9 +2,9 @@
 
 import jax
 
-# With rbg, which on accelerators costs less, the samples of a vmap have other draws
-# than one by one. Not offered is unsafe_rbg: its fold_in of a and then b is that of b
-# and then a, so that in evaluations different images would see the same noise.
+# With rbg, the device's own generator, the samples of a vmap have other draws than one
+# by one. Not offered is unsafe_rbg: its fold_in of a and then b is that of b and then a,
+# so that in evaluations different images would see the same noise.
 PRNGS = ("threefry2x32", "rbg")
 
 
