@@ -3,8 +3,8 @@
 import jax
 
 # With rbg, the device's own generator, the samples of a vmap have other draws than one
-# by one. Not offered is unsafe_rbg: its fold_in of a and then b is that of b and then a,
-# so that in evaluations different images would see the same noise.
+# by one. Not offered is unsafe_rbg: its fold_in of a and then of b is that of b and of
+# a, so that in evaluations different images would see the same noise.
 PRNGS = ("threefry2x32", "rbg")
 
 

@@ -35,7 +35,6 @@ class Together:
     def __init__(self, count: int, mesh: Mesh):
         self.count, self.mesh = count, mesh
         self._split = points_sharding(mesh)
-        self._shardings = _state(whole(mesh), self._split)
 
     def stack(self, trees: Sequence[Any]) -> Any:
         """Trees of all runs as one, the last repeated to fill the devices."""
@@ -64,7 +63,7 @@ class Together:
                 out_axes=(_state(None, 0), 0),
                 spmd_axis_name="sweep",
             )
-            shardings = self._shardings, whole(self.mesh)
+            shardings = _state(whole(self.mesh), self._split), whole(self.mesh)
         return jax.jit(chunk, donate_argnums=0, out_shardings=shardings)
 
     def keep_best(self, state: TrainState, numbers: Sequence[float]) -> TrainState:
