@@ -3,6 +3,7 @@
 Orbax makes a save atomic: it writes to a temporary directory and renames it. It gets
 the state as one array of bytes, which halves the time of a save; what the bytes are is
 in the checkpoint's metadata, with a SHA-256, since orbax does not check what it reads.
+Of many processes the first alone saves and reads: the state is whole on all of them.
 """
 
 import contextlib
@@ -18,6 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+
+from experiments import hosts
 
 PyTree = Any
 
@@ -54,6 +57,9 @@ class Checkpoints:
         """
         leaves = _named_leaves(state)
         kinds, data = _kinds(leaves), _pack(leaves)
+        hosts.on_first(lambda: self._write(step, kinds, data))
+
+    def _write(self, step: int, kinds: dict[str, str], data: np.ndarray) -> None:
         # Restoring went back to before these; the run saves their steps again.
         while self._damaged:
             shutil.rmtree(self._directory / str(self._damaged.pop()))
@@ -85,6 +91,15 @@ class Checkpoints:
         Raises:
             CheckpointError: if all are damaged, or the newest intact one does not fit.
         """
+        newest = hosts.on_first(lambda: self._newest(report))
+        if newest is None:
+            return None
+        step, kinds, data = newest
+        return self._fit(step, kinds, data, template), step
+
+    def _newest(
+        self, report: Callable[[str], None]
+    ) -> tuple[int, dict[str, str], np.ndarray] | None:
         damage: dict[int, str] = {}
         for step in self._steps():
             try:
@@ -93,11 +108,10 @@ class Checkpoints:
                 reason = str(error).partition("\n")[0][:200]
                 damage[step] = f"step {step} is damaged ({reason})"
                 continue
-            state = self._fit(step, kinds, data, template)
             if damage:
                 report(f"{self._directory}: {'; '.join(damage.values())}; using {step}")
             self._damaged = list(damage)
-            return state, step
+            return step, kinds, data
         if not damage:
             return None
         raise CheckpointError(
@@ -111,7 +125,7 @@ class Checkpoints:
         return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
     def _read(self, step: int) -> tuple[dict[str, str], np.ndarray]:
-        with _manager(self._directory, create=False) as manager:
+        with _manager(self._directory) as manager:
             metadata = manager.metadata(step).custom_metadata
             data = manager.restore(step, args=ocp.args.StandardRestore())["data"]
         kinds = metadata.get("leaves", {})
@@ -146,6 +160,11 @@ def _manager(directory: Path, **options: Any) -> Iterator[ocp.CheckpointManager]
     options = ocp.CheckpointManagerOptions(
         preservation_policy=ocp.checkpoint_managers.LatestN(_KEEP),
         enable_async_checkpointing=False,
+        create=False,
+        # It waits for no other process: none of them comes here.
+        multiprocessing_options=ocp.options.MultiprocessingOptions(
+            primary_host=0, active_processes={0}
+        ),
         **options,
     )
     # Orbax logs dozens of lines for each save, and its own account of each damage.
@@ -187,10 +206,11 @@ def _like(leaf: Any, data: np.ndarray) -> Any:
     value = data.copy().view(raw.dtype).reshape(raw.shape)
     if not isinstance(leaf, jax.Array):
         return value
-    if _is_key(leaf):
-        value = jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf))
     # Committing what the template leaves open would forbid to mix it with the mesh.
-    return jax.device_put(value, leaf.sharding if leaf.committed else None)
+    value = jax.device_put(value, raw.sharding if raw.committed else None)
+    if _is_key(leaf):
+        return jax.random.wrap_key_data(value, impl=jax.random.key_impl(leaf))
+    return value
 
 
 def _digest(kinds: dict[str, str], data: np.ndarray) -> str:

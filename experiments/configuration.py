@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gumbel
+from experiments.prng import PRNGS
 from experiments.workdir import flatten
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -76,6 +77,7 @@ def common_rules() -> dict[str, Rule]:
         "options.variance_decay": optional(fraction()),
         "options.baseline_learning_rate": optional(positive()),
         "seed": (lambda seed: 0 <= seed < 2**32, "from 0 to 2**32 - 1"),
+        "prng": one_of(PRNGS),
         **{field: at_least(1) for field in counts.split()},
         "learning_rate": positive(),
         "temperature": positive(),

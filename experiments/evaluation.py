@@ -1,4 +1,7 @@
-"""Bounds over whole sets, on hard samples or relaxed, in batches of bounded memory."""
+"""Bounds over whole sets, on hard samples or relaxed, in batches of bounded memory.
+
+The rows of a batch are split over all devices.
+"""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -7,9 +10,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 import gumbel
 from experiments import report
+from experiments.mesh import make_mesh, rows_sharding, whole
 
 # Of the relaxed bound, whose samples are all drawn at once: examples × samples.
 _RELAXED_DRAWS = 1600
@@ -19,22 +24,30 @@ _RELAXED = 2**32 - 1
 
 # By program, so that evaluators of one program, as in a sweep, compile once.
 @functools.lru_cache(maxsize=32)
-def _hard_bound(program: gumbel.programs.Program, num_samples: int) -> Callable:
-    return jax.jit(gumbel.evaluate(program, num_samples=num_samples))
+def _hard_bound(
+    program: gumbel.programs.Program, num_samples: int, mesh: Mesh
+) -> Callable:
+    evaluate = gumbel.evaluate(program, num_samples=num_samples)
+
+    def bound(key, params, args):
+        args = jax.lax.with_sharding_constraint(args, rows_sharding(mesh))
+        return evaluate(key, params, *args)
+
+    return jax.jit(bound, out_shardings=whole(mesh))
 
 
 @functools.lru_cache(maxsize=32)
 def _relaxed_bound(
-    program: gumbel.programs.Program, num_samples: int, kl: str
+    program: gumbel.programs.Program, num_samples: int, kl: str, mesh: Mesh
 ) -> Callable:
     estimate = gumbel.value_and_grad("gumbel_softmax", program, num_samples=num_samples)
 
-    @jax.jit
-    def bound(temperatures, key, params, *args):
+    def bound(temperatures, key, params, args):
+        args = jax.lax.with_sharding_constraint(args, rows_sharding(mesh))
         # The gradient is not asked for, and hence not computed.
         return estimate(key, params, *args, kl=kl, **temperatures).bound
 
-    return bound
+    return jax.jit(bound, out_shardings=whole(mesh))
 
 
 class Evaluator:
@@ -43,7 +56,8 @@ class Evaluator:
     Args:
         program: the program whose bound it is.
         sets: the program's args for each split, all examples.
-        batch_size: examples evaluated together; the last batch is padded.
+        batch_size: examples evaluated together; batches are padded to this size, and
+            to what the devices divide, which changes no noise of an example.
         key: root of the noise, the same for every evaluation.
     """
 
@@ -56,6 +70,7 @@ class Evaluator:
     ):
         self._program, self._sets = program, sets
         self._batch_size, self._key = batch_size, key
+        self._mesh = make_mesh()
 
     def __call__(
         self, params, split: str, num_samples: int, stop=lambda: None
@@ -68,12 +83,12 @@ class Evaluator:
             num_samples: m.
             stop: called between batches; may raise to break off.
         """
-        bound = _hard_bound(self._program, num_samples)
+        bound = _hard_bound(self._program, num_samples, self._mesh)
         title = f"{split} L_{num_samples}"
 
         def evaluate(start, rows):
             stop()
-            return bound(jax.random.fold_in(self._key, start), params, *rows)
+            return bound(jax.random.fold_in(self._key, start), params, rows)
 
         return self._over(split, self._batch_size, num_samples, title, evaluate)
 
@@ -99,13 +114,13 @@ class Evaluator:
             kl: one of KL_FORMS, the objective.
             temperatures: `temperature`, and `prior_temperature` where it has its own.
         """
-        bound = _relaxed_bound(self._program, num_samples, kl)
+        bound = _relaxed_bound(self._program, num_samples, kl, self._mesh)
         key = jax.random.fold_in(self._key, _RELAXED)
         size = max(1, min(self._batch_size, _RELAXED_DRAWS // num_samples))
         title = f"{split} relaxed L_{num_samples}"
 
         def evaluate(start, rows):
-            return bound(temperatures, jax.random.fold_in(key, start), params, *rows)
+            return bound(temperatures, jax.random.fold_in(key, start), params, rows)
 
         return self._over(split, size, num_samples, title, evaluate)
 
@@ -114,11 +129,13 @@ class Evaluator:
     ) -> np.ndarray:
         arrays = self._sets[split]
         total, bounds = len(arrays[0]), []
+        whole_size = -(-size // self._mesh.size) * self._mesh.size
         with report.progress(total * num_samples, 0, title) as bar:
             bar.unit = "sample"
             for start in range(0, total, size):
-                rows = [_padded(a[start : start + size], size) for a in arrays]
-                bounds.append(np.asarray(evaluate(start, rows))[: total - start])
+                rows = [_padded(a[start : start + size], whole_size) for a in arrays]
+                found = np.asarray(evaluate(start, rows))
+                bounds.append(found[: min(size, total - start)])
                 bar.update(len(bounds[-1]) * num_samples)
         return np.concatenate(bounds)
 

@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-from experiments import report
+from experiments import hosts, report
 from experiments.configuration import REPOSITORY, ConfigError, unknown_field
+from experiments.mesh import sweep_mesh
 from experiments.step import Task
-from experiments.train import train
+from experiments.train import train, train_together
 from experiments.workdir import flatten
 
 # How a value of a field is read, and what it is.
@@ -60,6 +63,18 @@ def read_values(base: ConfigDict, text: str) -> tuple[str, tuple]:
     return field, tuple(values)
 
 
+def read_shard(text: str) -> slice:
+    """Reads i/n, i from 0: every n-th of what there is to do, from the i-th on.
+
+    Raises:
+        ConfigError: if it is not that.
+    """
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise ConfigError(f"--shard={text}: must be i/n with i from 0 to n − 1")
+    return slice(int(index), None, int(count))
+
+
 def product(fields: Mapping[str, Sequence]) -> Iterator[dict[str, Any]]:
     """Every combination of the fields' values; the last field changes fastest."""
     for values in itertools.product(*fields.values()):
@@ -87,11 +102,43 @@ def command(experiment: str, path: str, variant: str, config: ConfigDict) -> str
     return f"python -m experiments.{experiment} --config={shown}:{variant}{fields}"
 
 
+def trains_as_one(config: ConfigDict) -> bool:
+    """Whether runs that share a compiled step are one vmap, split over the devices.
+
+    That is on accelerators, which a run does not fill; on CPU a vmap takes longer than
+    one after the other. And with a generator that draws the same for a key in a vmap.
+    """
+    return jax.default_backend() != "cpu" and config.prng == "threefry2x32"
+
+
+def mesh_of(config: ConfigDict, count: int) -> Mesh:
+    """The mesh of so many runs that share the compiled step of a config."""
+    return sweep_mesh(count if trains_as_one(config) else 1, config.batch_size)
+
+
+def train_as_one(
+    task: Task,
+    runs: Sequence[tuple[ConfigDict, Path]],
+    mesh: Mesh,
+    compiled: dict[Any, Callable],
+) -> None:
+    """Trains runs that share a compiled step, config and directory of each, as one.
+
+    Where they do not train as one this is left to `trained`, which afterwards finds
+    nothing to do but for runs that diverged: these do so again, by themselves.
+    """
+    configs, directories = zip(*runs, strict=True)
+    if len(runs) > 1 and trains_as_one(configs[0]):
+        print(f"training {len(runs)} runs as one on {mesh.size} devices", flush=True)
+        train_together(task, configs, directories, mesh, compiled)
+
+
 def trained(
     task: Task,
     config: ConfigDict,
     run: Path,
     compiled: dict[Any, Callable] | None = None,
+    mesh: Mesh | None = None,
 ) -> dict[str, Any]:
     """Trains one point of a grid, or continues it, without reading the test set.
 
@@ -99,7 +146,7 @@ def trained(
         task: of the config.
         config: of the point.
         run: its directory.
-        compiled: as in `train`.
+        compiled, mesh: as in `train`.
 
     Returns:
         The `valid_…` metrics of the validation that the task chooses by, and as
@@ -107,11 +154,11 @@ def trained(
         `diverged`, which metric was not finite at which step.
     """
     try:
-        train(task, config, run, train_only=True, compiled=compiled)
+        train(task, config, run, train_only=True, compiled=compiled, mesh=mesh)
     except FloatingPointError as error:
         print(f"diverged: {error}")
         return {"diverged": str(error).partition(";")[0]}
-    lines = report.read_metrics(run / "metrics.jsonl")
+    lines = hosts.on_first(lambda: report.read_metrics(run / "metrics.jsonl"))
     best = min((line for line in lines if "valid_nll" in line), key=task.choose_by)
     metrics = {name: best[name] for name in best if name.startswith("valid_")}
     return metrics | {"chosen_by": task.choose_by(best)}

@@ -1,8 +1,13 @@
-"""SIGTERM and Ctrl-C as a question that the loop asks between compiled calls."""
+"""SIGTERM and Ctrl-C as a question that the loop asks between compiled calls.
+
+In a run of many processes all ask it together, and a signal to one is one to all.
+"""
 
 import contextlib
 import signal
 from collections.abc import Callable, Iterator
+
+from experiments import hosts
 
 
 class Interrupted(Exception):
@@ -28,6 +33,6 @@ def interruptions() -> Iterator[Callable[[], bool]]:
     for number in watched:
         signal.signal(number, note)
     try:
-        yield lambda: bool(received)
+        yield lambda: hosts.anywhere(bool(received))
     finally:
         restore()

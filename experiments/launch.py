@@ -14,16 +14,17 @@ from typing import NamedTuple
 import jax
 import jaxlib
 from absl import flags, logging
-from ml_collections import ConfigDict, config_flags
+from ml_collections import ConfigDict
 
-from experiments import configuration, report
+from experiments import configuration, hosts, report
 from experiments.checkpoint import CheckpointError
+from experiments.command_line import read_flags
 from experiments.configuration import REPOSITORY, ConfigError
 from experiments.data import DataError
 from experiments.interrupt import Interrupted
 from experiments.step import Task
 from experiments.train import train
-from experiments.workdir import WorkdirError, default_workdir, flatten
+from experiments.workdir import WorkdirError, default_workdir
 
 
 class Command(NamedTuple):
@@ -31,46 +32,8 @@ class Command(NamedTuple):
 
     config: ConfigDict
     workdir: Path
-    tensorboard: bool
-    train_only: bool
+    flags: flags.FlagValues
     line: str
-
-
-def _last_line(error: Exception) -> str:
-    """A config file's own error comes wrapped in a traceback; its last line says it."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    line = lines[-1].removeprefix("ValueError: ") if lines else ""
-    if isinstance(error, (flags.Error, OSError, ValueError)) and line:
-        return line
-    return f"{type(error).__name__}: {line}"
-
-
-def _config_first(argv: list[str]) -> list[str]:
-    """The same command, as config_flags wants it.
-
-    That is with --config in front of its fields, each with its value in one argument,
-    and a config file of the repository found from any working directory.
-    """
-    front, rest, arguments = [], [], list(argv[1:])
-    while arguments:
-        argument = arguments.pop(0)
-        name, equals, value = argument.partition("=")
-        is_config = name in ("--config", "-config")
-        if is_config or name.startswith(("--config.", "-config.")):
-            if not equals and arguments and not arguments[0].startswith("--"):
-                value = arguments.pop(0)
-                argument = f"{name}={value}"
-        if is_config and value:
-            argument = f"--config={_from_anywhere(value)}"
-        (front if is_config else rest).append(argument)
-    return [argv[0], *front, *rest]
-
-
-def _from_anywhere(config: str) -> str:
-    path, colon, variant = config.partition(":")
-    if not Path(path).exists() and (REPOSITORY / path).is_file():
-        path = str(REPOSITORY / path)
-    return f"{path}{colon}{variant}"
 
 
 def _continue_line(experiment: str, argv: list[str]) -> str:
@@ -85,71 +48,9 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("workdir", None, "run directory", flag_values=values)
     flags.DEFINE_boolean("tensorboard", False, "write events", flag_values=values)
     flags.DEFINE_boolean("train_only", False, "do not evaluate", flag_values=values)
+    flags.DEFINE_boolean("profile", False, "write a trace", flag_values=values)
     flags.DEFINE_boolean("debug", False, "show tracebacks", flag_values=values)
-
-
-def _parse_flags(
-    argv: list[str], default_config: str, define: Callable[[flags.FlagValues], None]
-) -> flags.FlagValues:
-    values = flags.FlagValues()
-    config_flags.DEFINE_config_file(
-        "config", default_config, flag_values=values, sys_argv=argv
-    )
-    define(values)
-    rest = values(argv)[1:]
-    if rest:
-        raise ConfigError(
-            f"{rest[0]}: unexpected argument; fields are --config.x=value"
-        )
-    # If the file could not be read, this attribute, like any other, raises why.
-    if not hasattr(values.config, "to_dict"):
-        raise ConfigError("--config: get_config() must return a ConfigDict")
-    return values
-
-
-def _check_field_names(argv: list[str], default_config: str, define: Callable) -> None:
-    """Refuses overrides of fields that are not in the config."""
-    plain = [a for a in argv if not a.startswith(("--config.", "-config."))]
-    config = _parse_flags(plain, default_config, define).config
-    known = flatten(config.to_dict())
-    for argument in argv[1:]:
-        if argument.startswith(("--config.", "-config.")):
-            name = argument.lstrip("-").removeprefix("config.").split("=")[0]
-            if name not in known:
-                raise ConfigError(configuration.unknown_field(name, config))
-
-
-def read_flags(
-    argv: list[str], default_config: str, define: Callable[[flags.FlagValues], None]
-) -> tuple[flags.FlagValues, str, str]:
-    """Parses a command line with --config and a command's own flags.
-
-    Args:
-        argv: the program's name and its arguments.
-        default_config: path of the config file used when --config is not given.
-        define: defines the other flags.
-
-    Returns:
-        The values, the locked config among them, the config file and its variant.
-
-    Raises:
-        ConfigError: in one line, for anything that cannot be parsed.
-    """
-    arguments = _config_first(argv)
-    try:
-        _check_field_names(arguments, default_config, define)
-        values = _parse_flags(arguments, default_config, define)
-    except ConfigError:
-        raise
-    except Exception as error:  # A config file is code: it may raise anything.
-        raise ConfigError(_last_line(error)) from error
-    return values, *file_and_variant(values)
-
-
-def file_and_variant(values: flags.FlagValues) -> tuple[str, str]:
-    """The config file of --config, and its variant: the first where none is named."""
-    path, _, variant = config_flags.get_config_filename(values["config"]).partition(":")
-    return path, variant or (*configuration.variants(path), Path(path).stem)[0]
+    hosts.define_flags(values)
 
 
 def parse(argv: list[str], experiment: str, default_config: str) -> Command:
@@ -173,7 +74,7 @@ def parse(argv: list[str], experiment: str, default_config: str) -> Command:
     else:
         workdir = default_workdir(experiment, variant, config.to_dict())
     line = _continue_line(experiment, argv)
-    return Command(config, workdir, values.tensorboard, values.train_only, line)
+    return Command(config, workdir, values, line)
 
 
 def help_text(experiment: str, doc: str, config_file: str) -> str:
@@ -184,7 +85,7 @@ def help_text(experiment: str, doc: str, config_file: str) -> str:
 
 usage: python -m experiments.{experiment} [--config=FILE[:VARIANT]]
          [--config.FIELD=VALUE …] [--workdir=DIR] [--tensorboard]
-         [--train_only] [--debug]
+         [--train_only] [--profile] [--multihost] [--debug]
 
   --config                           config file and variant [{shown}]
   --workdir                          run directory; the same command continues a run
@@ -192,6 +93,9 @@ usage: python -m experiments.{experiment} [--config=FILE[:VARIANT]]
   --tensorboard                      also write TensorBoard events (needs tensorboardX)
   --train_only                       stop before the final evaluation, which reads the
                                      test set; the command without it goes on
+  --profile                          also write a trace of the first log_every steps to
+                                     profile/, for Perfetto or TensorBoard
+{hosts.HELP}
   --debug                            show the traceback behind a one-line error
 
 {textwrap.fill(names, 80, subsequent_indent="  ", break_on_hyphens=False)}
@@ -219,14 +123,17 @@ def launch(experiment: str, doc: str, make_task: Callable[[ConfigDict], Task]) -
     logging.set_verbosity(logging.WARNING)
     try:
         command = parse(argv, experiment, default_config)
+        hosts.start(command.flags)
         check_compiler()
-        _run(command, make_task(command.config))
+        _run(command, hosts.in_all(lambda: make_task(command.config)))
     except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
         _fail(error, argv, 2)
     except FloatingPointError as error:
         _fail(error, argv, 1)
     except KeyboardInterrupt:  # before training, or the second one during it
         sys.exit("interrupted; the same command starts again")
+    except Exception as error:
+        hosts.abandon(error)
 
 
 def check_compiler() -> None:
@@ -248,8 +155,9 @@ def _run(command: Command, task: Task) -> None:
             task,
             command.config,
             command.workdir,
-            tensorboard=command.tensorboard,
-            train_only=command.train_only,
+            tensorboard=command.flags.tensorboard,
+            profile=command.flags.profile,
+            train_only=command.flags.train_only,
         )
     except Interrupted as stopped:
         print(f"{stopped}; continue with:\n  {command.line}")
@@ -286,3 +194,5 @@ def run_script(main: Callable[[list[str]], None], argv: list[str]) -> None:
     except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
+    except Exception as error:
+        hosts.abandon(error)

@@ -3,10 +3,11 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from experiments import hosts
 from experiments.configuration import ConfigError
 
 
@@ -14,7 +15,8 @@ class MetricsLog:
     """The metrics of a run in `metrics.jsonl`, one object a line, in order of step.
 
     Lines beyond the checkpoint that a run continues from are dropped, so that the
-    file reads as if the run had never been broken off.
+    file reads as if the run had never been broken off. Of many processes only the first
+    has a file.
 
     Args:
         workdir: the run directory.
@@ -26,7 +28,12 @@ class MetricsLog:
     """
 
     def __init__(self, workdir: Path, resumed_step: int, tensorboard: bool):
-        self._writer = _tensorboard_writer(workdir) if tensorboard else None
+        self._writer, self._file, self.lines = None, None, []
+        make_writer = _tensorboard_writer() if tensorboard else None
+        if not hosts.is_first():
+            return
+        if make_writer is not None:
+            self._writer = make_writer(str(workdir / "tensorboard"))
         path = workdir / "metrics.jsonl"
         self.lines = [m for m in read_metrics(path) if m["step"] <= resumed_step]
         text = "".join(json.dumps(line) + "\n" for line in self.lines)
@@ -38,8 +45,9 @@ class MetricsLog:
     def write(self, metrics: Mapping[str, Any]) -> None:
         """Appends the metrics of a step."""
         self.lines.append(dict(metrics))
-        self._file.write(json.dumps(metrics) + "\n")
-        self._file.flush()
+        if self._file is not None:
+            self._file.write(json.dumps(metrics) + "\n")
+            self._file.flush()
         if self._writer is not None:
             for name, value in metrics.items():
                 self._writer.add_scalar(name, value, metrics["step"])
@@ -53,7 +61,8 @@ class MetricsLog:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._writer is not None:
             self._writer.close()
 
@@ -69,12 +78,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return metrics
 
 
-def _tensorboard_writer(workdir: Path):
+def _tensorboard_writer() -> Callable[[str], Any]:
     try:
         from tensorboardX import SummaryWriter
     except ImportError as error:
         raise ConfigError("--tensorboard: needs `pip install tensorboardX`") from error
-    return SummaryWriter(str(workdir / "tensorboard"))
+    return SummaryWriter
 
 
 @contextlib.contextmanager

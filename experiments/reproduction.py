@@ -192,30 +192,44 @@ def reproduce(cells: Sequence[Cell], progress: Callable[[Run], None]) -> None:
         Interrupted: on SIGTERM or Ctrl-C in training, with the state saved.
     """
     for cell in cells:
-        shared, task, compiled = None, None, {}
+        shared, task, compiled, mesh = None, None, {}, None
         while runs := left(cell):
-            run, static = runs[0], static_fields(runs[0].config)
+            run = runs[0]
             progress(run)
-            if static != shared:
+            if _shared(run) != shared:
                 module = importlib.import_module(f"experiments.{cell.experiment}")
-                shared, task, compiled = static, module.make_task(run.config), {}
-            (_finish if run.is_final else _validate)(run, task, compiled)
+                shared, task, compiled = _shared(run), module.make_task(run.config), {}
+                mesh = grid.mesh_of(run.config, _count(run))
+                alike = [other for other in runs if _shared(other) == shared]
+                directories = [(one.config, one.directory) for one in alike]
+                grid.train_as_one(task, directories, mesh, compiled)
+            (_finish if run.is_final else _validate)(run, task, compiled, mesh)
         if missing(cell):
             print(f"{cell.table}/{cell.name}: diverged at every value of its grid")
 
 
-def _validate(run: Run, task, compiled) -> None:
+def _shared(run: Run) -> tuple[str, bool]:
+    """What runs of a cell have in common that can train as one."""
+    return static_fields(run.config), run.is_final
+
+
+def _count(run: Run) -> int:
+    """How many runs of its cell can train as one with a run, at most."""
+    return run.cell.seeds if run.is_final else len(points(run.cell))
+
+
+def _validate(run: Run, task, compiled, mesh) -> None:
     """Trains a point of a grid and writes what it is chosen by."""
-    found = grid.trained(task, run.config, run.directory, compiled)
+    found = grid.trained(task, run.config, run.directory, compiled, mesh)
     write_json(run.validation, found | {"steps": run.config.num_steps})
     print("  " + ", ".join(f"{name} {value}" for name, value in found.items()))
 
 
-def _finish(run: Run, task, compiled) -> None:
+def _finish(run: Run, task, compiled, mesh) -> None:
     """Trains and evaluates a final run and writes its record."""
     cell, config = run.cell, run.config
     try:
-        result = train(task, config, run.directory, compiled=compiled)
+        result = train(task, config, run.directory, compiled=compiled, mesh=mesh)
         record = make_record(run.directory)
         print(report.summary(result, run.directory), flush=True)
     except FloatingPointError as error:

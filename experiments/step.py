@@ -19,6 +19,7 @@ from flax import struct
 import gumbel
 from experiments.batches import batch_indices
 from experiments.configuration import ConfigError
+from experiments.prng import root_key
 from experiments.workdir import flatten
 
 # Without the learning rate, which is traced and applied in the step.
@@ -229,7 +230,7 @@ def largest_magnitude(tree) -> jax.Array:
 
 def init_state(task: Task, config) -> TrainState:
     """The state before the first step."""
-    return seeded_state(jax.random.key(config.seed), task, config)
+    return seeded_state(root_key(config), task, config)
 
 
 def seeded_state(key, task: Task, config) -> TrainState:

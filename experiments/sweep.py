@@ -1,4 +1,4 @@
-"""A sweep: the points of a grid, trained and evaluated one after the other.
+"""A sweep: the points of a grid, trained as one or one after the other, and evaluated.
 
 The points share what they compile, and each is a run in the directory of its own
 command, with the sweep's two numbers of it beside the run's own files.
@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 import gumbel
-from experiments import grid, report
+from experiments import grid, hosts, report
 from experiments.checkpoint import Checkpoints
 from experiments.configuration import check_config, common_rules
 from experiments.evaluation import Evaluator, nll_summary
+from experiments.mesh import local
 from experiments.step import (
     EVALUATE,
     Task,
@@ -88,7 +90,7 @@ def run_points(
 
     Args:
         make_task: config -> Task.
-        points: all points.
+        points: what to do.
         samples: m of the bounds.
 
     Returns:
@@ -97,22 +99,51 @@ def run_points(
     Raises:
         Interrupted: on SIGTERM or Ctrl-C in training, with the state saved.
     """
-    left = [point for point in points if not point.found(samples).exists()]
-    total, todo = (sum(p.config.num_steps for p in some) for some in (points, left))
-    with report.progress(total, total - todo, "sweep") as bar:
-        for group in _groups(left):
-            task, compiled = make_task(group[0].config), {}
-            for point in group:
+    with report.progress(len(points), 0, "sweep") as bar:
+        bar.unit = "point"
+        for group in _groups(points):
+            left = hosts.on_first(lambda group=group: _left(group, samples))
+            bar.update(len(group) - len(left))
+            if not left:
+                continue
+            config, compiled = group[0].config, {}
+            task, mesh = make_task(config), grid.mesh_of(config, len(group))
+            runs = [(group[i].config, group[i].run) for i in left]
+            grid.train_as_one(task, runs, mesh, compiled)
+            for point in (group[i] for i in left):
                 _say(bar, f"{_named(point.fields)}: {point.run}")
-                found = measure(task, point, samples, compiled)
-                write_json(point.found(samples), found)
+                found = measure(task, point, samples, compiled, mesh)
+                _write(point.found(samples), found)
                 _say(bar, f"  {_shown(found)}")
-                bar.update(point.config.num_steps)
-    return [json.loads(point.found(samples).read_text()) for point in points]
+                bar.update()
+    return read_points(points, samples)
+
+
+def read_points(points: Sequence[Point], samples: int) -> list[dict[str, Any]] | None:
+    """What `measure` found for every point in order; None while one is not done."""
+
+    def read() -> list[dict[str, Any]] | None:
+        if _left(points, samples):
+            return None
+        return [json.loads(point.found(samples).read_text()) for point in points]
+
+    return hosts.on_first(read)
+
+
+def _left(points: Sequence[Point], samples: int) -> list[int]:
+    return [i for i, p in enumerate(points) if not p.found(samples).exists()]
+
+
+def _write(path: Path, found: Mapping[str, Any]) -> None:
+    hosts.on_first(lambda: write_json(path, found))
 
 
 def measure(
-    task: Task, point: Point, samples: int, compiled: dict[Any, Callable]
+    task: Task,
+    point: Point,
+    samples: int,
+    compiled: dict[Any, Callable],
+    mesh: Mesh,
 ) -> dict[str, Any]:
     """Trains a point, or continues it, and evaluates its best parameters.
 
@@ -120,7 +151,7 @@ def measure(
         task: of the point's config.
         point: what to train.
         samples: m of the bounds.
-        compiled: as in `train`.
+        compiled, mesh: as in `train`.
 
     Returns:
         `diverged`, `seconds` of training and `versions`; unless it diverged also
@@ -128,18 +159,24 @@ def measure(
         the validation set, by name.
     """
     config, run = point.config, point.run
-    diverged = "diverged" in grid.trained(task, config, run, compiled)
+    diverged = "diverged" in grid.trained(task, config, run, compiled, mesh)
     found: dict[str, Any] = {"diverged": diverged}
     if not diverged:
-        template = first_state(task, config, compiled)
+        template = first_state(task, config, compiled, mesh)
         state, step = Checkpoints(run / "checkpoints").restore(template, print)
         found |= {"steps": step, "best_step": int(state.best_step)}
         found |= bounds(task, config, state, samples)
-        found["measured"] = dict(task.measure(state.best_params, "valid"))
+        params = local(state.best_params)
+        found["measured"] = hosts.on_first(lambda: dict(task.measure(params, "valid")))
+    return found | hosts.on_first(lambda: _described(run))
+
+
+def _described(run: Path) -> dict[str, Any]:
     lines = report.read_metrics(run / "metrics.jsonl")
-    found["seconds"] = lines[-1]["seconds"] if lines else 0.0
-    found["versions"] = json.loads((run / "versions.json").read_text())
-    return found
+    return {
+        "seconds": lines[-1]["seconds"] if lines else 0.0,
+        "versions": json.loads((run / "versions.json").read_text()),
+    }
 
 
 def bounds(task: Task, config, state: TrainState, samples: int) -> dict[str, Any]:

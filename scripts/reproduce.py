@@ -37,7 +37,7 @@ from absl import flags
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 import gumbel  # noqa: E402
-from experiments import launch, records, reproduction, timing  # noqa: E402
+from experiments import grid, launch, records, reproduction, timing  # noqa: E402
 from experiments.configuration import ConfigError  # noqa: E402
 from experiments.omniglot import BURDA, FILES  # noqa: E402
 from experiments.reproduction import Cell, Run  # noqa: E402
@@ -114,15 +114,7 @@ def select(values: flags.FlagValues) -> list[Cell | Drawn]:
         found = [
             one for one in found if any(fnmatch(one.name, glob) for glob in values.row)
         ]
-    index, count = _shard(values.shard)
-    return found[index::count]
-
-
-def _shard(text: str) -> tuple[int, int]:
-    index, _, count = text.partition("/")
-    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
-        raise ConfigError(f"--shard={text}: must be i/n with i from 0 to n − 1")
-    return int(index), int(count)
+    return found[grid.read_shard(values.shard)]
 
 
 def listing(selected: Sequence[Cell | Drawn]) -> str:

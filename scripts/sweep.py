@@ -16,14 +16,18 @@ Figure 4, right, of Maddison, Mnih & Teh (2017):
                  first field is the x axis of the figure
   --seeds        n: every point has seeds 0 … n − 1 [1]
   --samples      m of the final bounds [100]
+  --shard        i/n, i from 0: only every n-th point, for n processes; the last of them
+                 to be done writes the results
   --out          folder of the results [runs/sweep/NAME-HASH OF THE SWEEP]
 
-Every point is a run in the directory of its own command. One after the other goes
-through the same compiled step where they differ in temperature, prior_temperature,
-learning_rate, weight_decay, schedule.*, slope.*, options.* or the seed, which are
-traced; any other field compiles anew. A temperature below the floor of its schedule
-lowers the floor to itself. At the end the parameters of a run's best validation bound
-have two numbers on the validation set, in nats; the test set is not read:
+Every point is a run in the directory of its own command. Those that differ in
+temperature, prior_temperature, learning_rate, weight_decay, schedule.*, slope.*,
+options.* or the seed, which are traced, share a compiled step: on accelerators they
+train as one, on all devices and, with the flags of --multihost that python -m
+experiments.vae --help explains, on all hosts; on CPU they go one after the other. A
+temperature below the floor of its schedule lowers the floor to itself. At the end the
+parameters of a run's best validation bound have two numbers on the validation set, in
+nats; the test set is not read:
 
   discrete   −L_m on hard samples
   relaxed    −L_m of the program relaxed at the last temperature of the schedule, under
@@ -47,12 +51,14 @@ from ml_collections import ConfigDict
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from experiments import grid, launch, report, sweep_figures  # noqa: E402
+from experiments import grid, hosts, launch, report, sweep_figures  # noqa: E402
+from experiments.command_line import read_flags  # noqa: E402
 from experiments.configuration import EXPERIMENTS, ConfigError  # noqa: E402
 from experiments.sweep import (  # noqa: E402
     Point,
     check_points,
     make_points,
+    read_points,
     run_points,
 )
 from experiments.workdir import default_workdir, write_json  # noqa: E402
@@ -69,6 +75,8 @@ class Sweep(NamedTuple):
     seeds: int
     samples: int
     out: Path
+    shard: slice
+    flags: flags.FlagValues
 
 
 def _define_experiment(values: flags.FlagValues) -> None:
@@ -81,6 +89,8 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_integer("seeds", 1, "seeds a point", 1, flag_values=values)
     flags.DEFINE_integer("samples", 100, "m of the bounds", 1, flag_values=values)
     flags.DEFINE_string("out", None, "folder of the results", flag_values=values)
+    flags.DEFINE_string("shard", "0/1", "i/n", flag_values=values)
+    hosts.define_flags(values)
 
 
 def read_experiment(argv: list[str]) -> str:
@@ -111,8 +121,8 @@ def parse(argv: list[str]) -> Sweep:
     """
     experiment = read_experiment(argv)
     default = str(ROOT / "configs" / f"{experiment}.py")
-    values, path, variant = launch.read_flags(argv, default, _define_flags)
-    base, fields = values.config, {}
+    values, path, variant = read_flags(argv, default, _define_flags)
+    base, fields, shard = values.config, {}, grid.read_shard(values.shard)
     for text in values.sweep:
         field, read = grid.read_values(base, text)
         if field == "seed":
@@ -127,7 +137,9 @@ def parse(argv: list[str]) -> Sweep:
     name = "-".join([experiment, variant, *fields])
     out = Path(values.out) if values.out else default_workdir("sweep", name, settings)
     return Sweep(
-        experiment, path, variant, base, fields, values.seeds, values.samples, out
+        *(experiment, path, variant, base, fields, values.seeds, values.samples, out),
+        shard=shard,
+        flags=values,
     )
 
 
@@ -200,14 +212,18 @@ def write(sweep: Sweep, records: Sequence[dict[str, Any]]) -> str:
 def main(argv: list[str]) -> None:
     """Checks, trains and evaluates all points, and writes the results."""
     sweep = parse(argv)
+    hosts.start(sweep.flags)
     launch.check_compiler()
     make_task = importlib.import_module(f"experiments.{sweep.experiment}").make_task
     fields = sweep.fields | {"seed": tuple(range(sweep.seeds))}
     points = make_points(sweep.experiment, sweep.variant, sweep.base, fields)
-    check_points(make_task, points)
-    found = run_points(make_task, points, sweep.samples)
+    hosts.in_all(lambda: check_points(make_task, points))
+    run_points(make_task, points[sweep.shard], sweep.samples)
+    found = read_points(points, sweep.samples)
+    if found is None:
+        return print("done; when all other points are, any --shard writes the results")
     records = [make_record(sweep, *pair) for pair in zip(points, found, strict=True)]
-    print(write(sweep, records))
+    print(hosts.on_first(lambda: write(sweep, records)))
     print(f"written to {sweep.out}: table.md, sweep.json, sweep.png")
 
 

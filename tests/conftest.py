@@ -8,12 +8,15 @@ import jax
 import pytest
 import runs
 
-from experiments import data, figures
+from experiments import data, figures, mesh
 
-jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_debug_key_reuse", True)
 jax.config.update("jax_legacy_prng_key", "error")
+
+# One of them is enough but for the tests that say so.
+mesh.all_devices = lambda: jax.devices()[:1]
 
 # Many tests train the same tiny model: each program is compiled once a session.
 _COMPILED = tempfile.mkdtemp(prefix="gumbel-tests-")

@@ -46,7 +46,7 @@ def trained(monkeypatch, root):
     nlls = {0.01: (9.0, 5.0), 0.1: (7.0, 8.0), 1.0: (8.0, 1.0)}
     log = []
 
-    def train(task, config, run, *, train_only=False, compiled):
+    def train(task, config, run, *, train_only=False, compiled, mesh):
         kind = "point" if train_only else "final"
         log.append((kind, config.learning_rate, config.num_steps, config.seed))
         valid, test = nlls[config.learning_rate]
@@ -125,6 +125,21 @@ def test_the_task_says_what_is_best(root, trained, monkeypatch):
     assert read(made, 0)["config"]["learning_rate"] == 0.01
     # And which of a run's validations counts.
     assert read(made, 0)["selection"][0]["valid_nll"] == 10.0
+
+
+def test_on_accelerators_points_train_as_one_and_then_seeds(root, trained, monkeypatch):
+    together = []
+
+    def train_together(task, configs, directories, mesh, compiled):
+        together.append([(c.learning_rate, c.seed, c.num_steps) for c in configs])
+        assert len(set(directories)) == len(configs)
+
+    monkeypatch.setattr(grid, "trains_as_one", lambda config: True)
+    monkeypatch.setattr(grid, "train_together", train_together)
+    reproduce(cell(root, fraction=1.0))
+    points = [(rate, 0, 40) for rate in RATES]
+    assert together == [points, [(0.1, 0, 40), (0.1, 1, 40)]]
+    assert len(trained.log) == 5
 
 
 @pytest.mark.parametrize("after", range(5))

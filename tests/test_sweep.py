@@ -10,6 +10,7 @@ import runs
 from experiments import grid, launch, sweep, vae, workdir
 from experiments.configuration import REPOSITORY
 from experiments.interrupt import Interrupted
+from experiments.mesh import make_mesh
 from scripts import sweep as script
 
 # How ml_collections loads a config file.
@@ -64,6 +65,7 @@ MISTAKES = {
     "--sweep=seed=0,1": "must be given as --seeds=NUMBER",
     "--seeds=0": "flag --seeds=0",
     "--samples=many": "flag --samples=many",
+    "--shard=3/3": "--shard=3/3: must be i/n with i from 0 to n − 1",
     "--experiment=foo": "--experiment=foo: must be one of semi_supervised, struct",
     "--workdir=here": "Unknown command line flag 'workdir'",
     "": "--sweep: must be given, as FIELD=VALUE",
@@ -104,10 +106,13 @@ def test_what_is_traced_compiles_once(root):
     )
     compiled = {}
     with runs.counting_compilations() as count:
-        sweep.measure(given, first, SAMPLES, compiled)
+        sweep.measure(given, first, SAMPLES, compiled, make_mesh())
     assert count
     with runs.counting_compilations() as count:
-        found = [sweep.measure(given, point, SAMPLES, compiled) for point in rest]
+        found = [
+            sweep.measure(given, point, SAMPLES, compiled, make_mesh())
+            for point in rest
+        ]
     assert not count
     assert len({f["relaxed"]["nll"] for f in found}) == len(rest)  # and differs
 
@@ -241,7 +246,13 @@ def test_script_writes_table_json_and_figure(root, monkeypatch, capsys):
         *("--seeds=2", f"--samples={SAMPLES}", f"--out={root / 'out'}"),
         *runs.flags(config()),
     ]
-    code, out, err = call(capsys, *arguments)
+    code, out, err = call(capsys, *arguments, "--shard=1/3")
+    assert (code, err) == (0, "") and "any --shard writes the results" in out
+    # Three points of eight.
+    assert len(list(root.rglob("bounds-1.json"))) == 3
+    assert not (root / "out").exists()
+    assert call(capsys, *arguments, "--shard=0/3")[0] == 0
+    code, out, err = call(capsys, *arguments, "--shard=2/3")
     assert (code, err) == (0, "")
     text = (root / "out/table.md").read_text()
     assert text in out

@@ -190,7 +190,7 @@ def test_finished_run_is_not_evaluated_again(tmp_path, monkeypatch):
     made = config(num_steps=5)
     result = run(tmp_path, made=made)
     monkeypatch.setattr(train, "Evaluator", None)
-    monkeypatch.setattr(train, "make_train_chunk", None)
+    monkeypatch.setattr(train, "advance", None)
     said = []
     assert run(tmp_path, made=made, said=said) == result
     assert said == [f"this run is complete: {tmp_path}"]
