@@ -175,15 +175,19 @@ def _fail(error: Exception, argv: list[str], code: int) -> None:
     sys.exit(code)
 
 
-def run_script(main: Callable[[list[str]], None], argv: list[str]) -> None:
+def run_script(doc: str, main: Callable[[list[str]], None], argv: list[str]) -> None:
     """Runs a script that trains, its expected failures in one line.
 
     Exit codes as those of `launch`; all such scripts do what is left when run again.
 
     Args:
+        doc: what --help prints.
         main: of the script.
         argv: its command line.
     """
+    if {"--help", "-help", "-h"} & set(argv[1:]):
+        print(doc)
+        return
     logging.set_verbosity(logging.WARNING)
     try:
         main(argv)

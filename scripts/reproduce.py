@@ -210,13 +210,5 @@ def main(argv: list[str]) -> None:
         print(published_tables.make(table, values.budget), end="\n\n")
 
 
-def run_main(argv: list[str]) -> None:
-    """--help, or main with its expected failures in one line."""
-    if {"--help", "-help", "-h"} & set(argv[1:]):
-        print(__doc__)
-        return
-    launch.run_script(main, argv)
-
-
 if __name__ == "__main__":
-    run_main(sys.argv)
+    launch.run_script(__doc__, main, sys.argv)

@@ -227,13 +227,5 @@ def main(argv: list[str]) -> None:
     print(f"written to {sweep.out}: table.md, sweep.json, sweep.png")
 
 
-def run_main(argv: list[str]) -> None:
-    """--help, or main with its expected failures in one line."""
-    if {"--help", "-help", "-h"} & set(argv[1:]):
-        print(__doc__)
-        return
-    launch.run_script(main, argv)
-
-
 if __name__ == "__main__":
-    run_main(sys.argv)
+    launch.run_script(__doc__, main, sys.argv)

@@ -13,7 +13,7 @@ import numpy as np
 
 import gumbel
 from configs import vae as vae_config
-from experiments import step
+from experiments import launch, step
 from experiments.checkpoint import Checkpoints
 from experiments.data import Dataset, Split
 from experiments.report import read_metrics
@@ -50,6 +50,17 @@ def flags(made, **fields) -> list[str]:
     default = flatten(vae_config.get_config().to_dict())
     flat = flatten(made.to_dict()) | fields
     return [f"--config.{k}={v}" for k, v in flat.items() if default[k] != v]
+
+
+def call_script(script, capsys, *arguments: str) -> tuple[int, str, str]:
+    """The exit code and output of a script that trains, in this process."""
+    code = 0
+    try:
+        launch.run_script(script.__doc__, script.main, [script.__name__, *arguments])
+    except SystemExit as stop:
+        code = stop.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
 
 
 def dataset(num_train: int = 48, num_eval: int = 40) -> Dataset:

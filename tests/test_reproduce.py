@@ -1,5 +1,6 @@
 """The command: what it selects, refuses and prints, and a whole tiny table."""
 
+import functools
 import json
 
 import jax
@@ -28,15 +29,7 @@ def root(monkeypatch, tmp_path):
     return tmp_path
 
 
-def call(capsys, *arguments):
-    """The exit code and output of the script, in this process."""
-    code = 0
-    try:
-        reproduce.run_main(["reproduce", *arguments])
-    except SystemExit as stop:
-        code = stop.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+call = functools.partial(runs.call_script, reproduce)
 
 
 MISTAKES = {

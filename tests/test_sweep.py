@@ -1,3 +1,4 @@
+import functools
 import itertools
 import json
 import shlex
@@ -41,15 +42,7 @@ def points(**fields):
     return sweep.make_points("vae", "categorical", config(), fields)
 
 
-def call(capsys, *arguments):
-    """The exit code and output of the script, in this process."""
-    code = 0
-    try:
-        script.run_main(["sweep", *arguments])
-    except SystemExit as stop:
-        code = stop.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
+call = functools.partial(runs.call_script, script)
 
 
 MISTAKES = {
