@@ -33,6 +33,22 @@ def noise(monkeypatch):
     return dataset
 
 
+@pytest.fixture(scope="session")
+def mnist():
+    """The shipped MNIST."""
+    return data.load("mnist")
+
+
+@pytest.fixture
+def digits(mnist, monkeypatch):
+    """Few real digits, 4,000 to train and 500 to test, instead of the data set."""
+    train = data.Split(mnist.train.images[:4000], mnist.train.labels[:4000])
+    test = data.Split(mnist.test.images[:500], mnist.test.labels[:500])
+    few = data.Dataset("few digits", train, test, test, "of a part", 10)
+    monkeypatch.setattr(data, "load", lambda name, data_dir=None: few)
+    return few
+
+
 @pytest.fixture
 def saved(monkeypatch):
     """The figures that would be saved, by file name."""
