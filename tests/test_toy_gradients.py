@@ -1,0 +1,81 @@
+"""The toy problem: closed forms of means and variances, and every estimator's place."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gumbel
+from experiments.examples import toy_gradients as example
+from gumbel.estimators import ESTIMATORS
+
+BERNOULLI = [n for n, e in ESTIMATORS.items() if "Bernoulli" in e.families]
+STEPS = jnp.arange(20).reshape(10, 2)
+
+
+def history(name):
+    return example.train(name, jax.random.key(0), STEPS)
+
+
+@pytest.mark.parametrize("name", BERNOULLI)
+def test_every_estimator_can_be_trained(name):
+    key = jax.random.key(0)
+    shapes = jax.eval_shape(lambda key: example.train(name, key, STEPS), key)
+    assert [s.shape for s in shapes] == [(10,), (10,), (10,), ()]
+
+
+def test_exact_gradients_have_no_noise_and_lead_down():
+    seen = history("exact")
+    p = np.asarray(seen.probability, np.float64)
+    expected = -p * (1 - p) * (1 - 2 * example.TARGET)
+    np.testing.assert_allclose(seen.mean, expected, rtol=1e-4)
+    np.testing.assert_allclose(seen.variance, 0.0, atol=1e-12)
+    assert (np.diff(p) < 0).all() and seen.final < p[-1]
+
+
+def two_point(p, at_zero, at_one):
+    """Mean, variance and fourth central moment of a gradient that b decides."""
+    mean = (1 - p) * at_zero + p * at_one
+    return mean, *(
+        (1 - p) * (at_zero - mean) ** k + p * (at_one - mean) ** k for k in (2, 4)
+    )
+
+
+def closed_form(name, p):
+    t = example.TARGET
+    if name == "score_function":  # f(b)·(b − p)
+        return two_point(p, t**2 * p, -((1 - t) ** 2) * (1 - p))
+    return two_point(p, 2 * t * p * (1 - p), -2 * (1 - t) * p * (1 - p))  # f'(b)·dp/dθ
+
+
+def worst_z(name, of):
+    """By how many standard errors the worst of ten means and variances misses."""
+    seen = history(name)
+    mean, variance, fourth = closed_form(of, np.asarray(seen.probability, np.float64))
+    mean_error = np.sqrt(variance / example.DRAWS)
+    variance_error = np.sqrt((fourth - variance**2) / example.DRAWS)
+    # Two values that are equally likely and far apart: their variance has no error.
+    variance_error += 1e-4 * variance + 2 * variance / example.DRAWS
+    z_mean = np.abs(np.asarray(seen.mean) - mean) / mean_error
+    z_variance = np.abs(np.asarray(seen.variance) - variance) / variance_error
+    return max(z_mean.max(), z_variance.max())
+
+
+@pytest.mark.parametrize("name", ["score_function", "straight_through"])
+def test_closed_forms(name):
+    other = {"score_function": "straight_through"}.get(name, "score_function")
+    assert worst_z(name, name) < 5
+    assert worst_z(name, other) > 20
+
+
+def test_main_has_every_bernoulli_estimator(monkeypatch, capsys):
+    for name in [n for n in ESTIMATORS if n not in ("exact", "straight_through")]:
+        monkeypatch.delitem(ESTIMATORS, name)
+    own = gumbel.estimators.pathwise(lambda hyper: gumbel.programs.hard())
+    monkeypatch.setitem(ESTIMATORS, "no_gradient", own)
+    categorical = gumbel.Estimator(own.init, own.estimate, families=("Categorical",))
+    monkeypatch.setitem(ESTIMATORS, "categorical_only", categorical)
+    histories = example.main(steps=10)
+    assert list(histories) == ["straight_through", "exact", "no_gradient"]
+    assert histories["no_gradient"].final == 0.5
+    assert "nearest to p = 0: exact" in capsys.readouterr().out
