@@ -6,8 +6,8 @@ import tempfile
 
 import jax
 import pytest
-import runs
 
+import runs
 from experiments import data, figures, mesh
 
 jax.config.update("jax_num_cpu_devices", 8)

@@ -92,6 +92,8 @@ TOYS = {
     for ks in ((2,), (3,), (2, 2), (3, 3), (2, 3), (3, 2))
     for elbo in (True, False)
 }
+# Both families, in one layer and as either of two, with and without log q.
+TELLING = ("2-elbo", "3-cost", "2-3-cost", "3-2-elbo")
 
 
 def _make_mixed_toy() -> Toy:

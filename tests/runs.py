@@ -63,6 +63,14 @@ def call_script(script, capsys, *arguments: str) -> tuple[int, str, str]:
     return code, captured.out, captured.err
 
 
+def assert_refused(outcome: tuple[int, str, str], message: str) -> None:
+    """Of an exit code and output: nothing was done, and one line says why."""
+    code, out, err = outcome
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ") and err.count("\n") == 1
+    assert message in err
+
+
 def dataset(num_train: int = 48, num_eval: int = 40) -> Dataset:
     """Grey noise of the size of MNIST's images."""
     rng = np.random.default_rng(0)

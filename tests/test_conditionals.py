@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from enumeration import quick_jit
 from scipy import integrate, special, stats
 
+from enumeration import quick_jit
 from gumbel.conditionals import conditional_gumbel, conditional_logistic
 from gumbel.samplers import gumbel_noise, logistic_noise
 

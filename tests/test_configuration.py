@@ -1,8 +1,8 @@
 import pathlib
 
 import pytest
-import runs
 
+import runs
 from configs import vae as vae_config
 from experiments import vae
 from experiments.configuration import (

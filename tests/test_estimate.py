@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from enumeration import TOYS, brute_force, quick_jit
 from scipy import integrate, special, stats
 
 import gumbel
+from enumeration import TOYS, brute_force, quick_jit
 
 TOY = TOYS["2-3-elbo"]
 

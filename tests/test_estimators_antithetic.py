@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import gumbel
 from enumeration import (
     MIXED,
     TOYS,
@@ -18,8 +20,6 @@ from enumeration import (
     total_variance,
     worst_z,
 )
-
-import gumbel
 from gumbel.estimators import ESTIMATORS, antithetic
 
 

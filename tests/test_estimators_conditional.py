@@ -4,8 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import gumbel
 from enumeration import (
     MIXED,
+    TELLING,
     TOYS,
     Toy,
     assert_falls,
@@ -19,15 +22,11 @@ from enumeration import (
     total_variance,
     worst_z,
 )
-
-import gumbel
 from gumbel.conditionals import conditional_gumbel, conditional_logistic
 from gumbel.estimators import ESTIMATORS, conditional, stateless
 from gumbel.estimators.score_function import score_term
 from gumbel.programs import hard, interpret, valued
 
-# Both families, in one layer and as either of two, with and without log q.
-TELLING = ("2-elbo", "3-cost", "2-3-cost", "3-2-elbo")
 HYPER = {"temperature": 0.6, "scale": 0.8}
 
 

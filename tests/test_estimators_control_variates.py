@@ -4,8 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import gumbel
 from enumeration import (
     MIXED,
+    TELLING,
     TOYS,
     Toy,
     assert_falls,
@@ -20,12 +23,7 @@ from enumeration import (
     total_variance,
     worst_z,
 )
-
-import gumbel
 from gumbel.estimators import ESTIMATORS, pathwise
-
-# Both families, in one layer and as either of two, with and without log q.
-TELLING = ("2-elbo", "3-cost", "2-3-cost", "3-2-elbo")
 
 
 @pytest.mark.parametrize("toy", TELLING)

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from enumeration import MIXED, TOYS, brute_force, max_z, one_estimate, quick_jit
 
 import gumbel
+from enumeration import MIXED, TOYS, brute_force, max_z, one_estimate, quick_jit
 from gumbel.estimators import ESTIMATORS
 
 

@@ -8,6 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import gumbel
 from enumeration import (
     MIXED,
     TOYS,
@@ -20,8 +22,6 @@ from enumeration import (
     total_variance,
     worst_z,
 )
-
-import gumbel
 from gumbel import quality
 from gumbel.conditionals import conditional_gumbel
 from gumbel.estimators import ESTIMATORS, hard_forward, pathwise

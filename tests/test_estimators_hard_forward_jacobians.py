@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from enumeration import TOYS, normal, quick_jit
 from scipy import special
 
 import gumbel
+from enumeration import TOYS, normal, quick_jit
 from gumbel.estimators import hard_forward
 from gumbel.samplers import gumbel_noise
 

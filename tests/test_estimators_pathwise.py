@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import gumbel
 from enumeration import (
     TOYS,
     Toy,
@@ -14,8 +16,6 @@ from enumeration import (
     quick_jit,
     worst_z,
 )
-
-import gumbel
 from gumbel.estimators import ESTIMATORS
 
 HARD = ("st_gumbel_softmax", "straight_through", "slope_annealed_st")

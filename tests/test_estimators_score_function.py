@@ -6,8 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
+import gumbel
 from enumeration import (
     MIXED,
+    TELLING,
     TOYS,
     Toy,
     assert_falls,
@@ -21,8 +24,6 @@ from enumeration import (
     total_variance,
     worst_z,
 )
-
-import gumbel
 from gumbel.estimators import ESTIMATORS
 from gumbel.estimators.baselines import (
     MOMENTS_HYPER,
@@ -30,9 +31,6 @@ from gumbel.estimators.baselines import (
     leave_one_out,
     standardise,
 )
-
-# Both families, in one layer and as either of two, with and without log q.
-TELLING = ("2-elbo", "3-cost", "2-3-cost", "3-2-elbo")
 
 
 def far_nvil_state(toy):

@@ -1,6 +1,6 @@
 import pytest
-import runs
 
+import runs
 from experiments import grid
 from experiments.configuration import ConfigError
 

@@ -11,9 +11,9 @@ import time
 
 import jax
 import pytest
-import runs
 from absl import flags
 
+import runs
 from experiments import figures, hosts, mesh, train
 from experiments.configuration import ConfigError
 from experiments.report import read_metrics

@@ -5,8 +5,8 @@ import dataclasses
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runs
 
+import runs
 from experiments import labelled
 from experiments.configuration import ConfigError
 from experiments.data import read_mnist

@@ -5,8 +5,8 @@ import subprocess
 import sys
 
 import pytest
-import runs
 
+import runs
 from configs import vae as vae_config
 from experiments import configuration, data, launch, vae
 from experiments.configuration import REPOSITORY, ConfigError
@@ -63,10 +63,8 @@ def test_mistakes_are_one_line_before_data_and_compilation(
 ):
     monkeypatch.setattr(data, "load", None)
     with runs.counting_compilations() as compiled:
-        code, out, err = call(monkeypatch, capsys, argument)
-    assert (code, out) == (2, "")
-    assert err.startswith("error: ") and err.count("\n") == 1
-    assert MISTAKES[argument] in err
+        outcome = call(monkeypatch, capsys, argument)
+    runs.assert_refused(outcome, MISTAKES[argument])
     assert not compiled
 
 

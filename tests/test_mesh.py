@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+
 import runs
 from enumeration import quick_jit
-
 from experiments import mesh, step, vae
 from experiments.binarization import dynamic_binarize
 from experiments.configuration import ConfigError

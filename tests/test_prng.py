@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runs
 
 import gumbel
+import runs
 from experiments import grid, mesh, prng
 from experiments.checkpoint import Checkpoints
 from experiments.step import init_state

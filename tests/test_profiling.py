@@ -4,8 +4,8 @@ import gzip
 import json
 
 import pytest
-import runs
 
+import runs
 from experiments import figures, profiling, train
 
 

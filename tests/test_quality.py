@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from enumeration import TOYS
 
 import gumbel
+from enumeration import TOYS
 from gumbel import quality
 
 TOY = TOYS["2-3-elbo"]

@@ -4,8 +4,8 @@ import json
 import math
 
 import pytest
-import runs
 
+import runs
 from configs import semi_supervised, structured_prediction, vae
 from experiments import records
 from experiments.configuration import ConfigError

@@ -8,8 +8,8 @@ import json
 import shlex
 
 import pytest
-import runs
 
+import runs
 from configs.semi_supervised import get_config as semi_supervised
 from experiments import grid, launch, reproduction, vae, workdir
 from experiments.configuration import REPOSITORY, ConfigError

@@ -8,16 +8,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runs
-from enumeration import quick_jit as jit
-from m2_by_hand import CLASSES, PIXELS, STYLES, ByHand, make_tiny
 
+import runs
 from configs.semi_supervised import VARIANTS, get_config
+from enumeration import quick_jit as jit
 from experiments import class_figures, data, labelled, train
 from experiments import semi_supervised as ss
 from experiments.configuration import ConfigError
 from experiments.report import read_metrics
 from experiments.step import keep_best
+from m2_by_hand import CLASSES, PIXELS, STYLES, ByHand, make_tiny
 
 
 @functools.cache

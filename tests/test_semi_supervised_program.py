@@ -4,12 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from enumeration import quick_jit as jit
-from m2_by_hand import BATCH, CLASSES, ByHand, make_tiny, noise_of
 
 import gumbel
+from enumeration import quick_jit as jit
 from gumbel import quality
 from gumbel.programs import hard, interpret
+from m2_by_hand import BATCH, CLASSES, ByHand, make_tiny, noise_of
 
 
 @pytest.mark.parametrize("kl", ["analytic", "relaxed_density", "soft_mass"])

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import runs
 
 import gumbel
+import runs
 from experiments import step, vae
 from experiments.batches import batch_indices
 from experiments.binarization import dynamic_binarize

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runs
 
+import runs
 from experiments import step
 from experiments.batches import batch_indices
 

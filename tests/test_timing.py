@@ -3,8 +3,8 @@
 import json
 
 import pytest
-import runs
 
+import runs
 from experiments import timing
 
 

@@ -6,9 +6,9 @@ import signal
 import jax
 import numpy as np
 import pytest
+
 import runs
 from enumeration import quick_jit
-
 from experiments import grid, mesh, report, step, sweep, workdir
 from experiments.checkpoint import Checkpoints
 from experiments.interrupt import Interrupted

@@ -5,8 +5,8 @@ import signal
 import jax
 import numpy as np
 import pytest
-import runs
 
+import runs
 from experiments import data, figures, report, train, vae
 from experiments.checkpoint import Checkpoints
 from experiments.interrupt import Interrupted

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 import pytest
-import runs
 
+import runs
 from experiments import train
 from experiments.report import read_metrics
 

@@ -8,7 +8,6 @@ import sys
 import time
 
 import runs
-
 from experiments.report import read_metrics
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]

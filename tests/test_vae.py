@@ -4,9 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runs
 
 import gumbel
+import runs
 from experiments import data, vae
 from experiments.configuration import ConfigError
 

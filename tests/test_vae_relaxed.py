@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from enumeration import quick_jit
 
 import gumbel
 from configs.vae import get_config
+from enumeration import quick_jit
 from experiments import vae
 from gumbel.programs import KL_FORMS, Node, interpret
 

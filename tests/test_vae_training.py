@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import runs
-from enumeration import quick_jit
 
 import gumbel
+import runs
 from configs.vae import VARIANTS, get_config
+from enumeration import quick_jit
 from experiments import figures, step, train, vae
 from experiments.checkpoint import Checkpoints
 
