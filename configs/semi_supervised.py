@@ -1,6 +1,6 @@
 """Semi-supervised classification of MNIST with 100 labels: M2, Gumbel-Softmax.
 
-python -m experiments.semi_supervised --config=FILE       # fully connected, 784-500-500
+python -m experiments.semi_supervised --config=FILE       # fully connected, 784-500
 python -m experiments.semi_supervised --config=FILE:conv  # convolutional, as in [1]
 python -m experiments.semi_supervised --config=FILE --config.estimator=exact
 python -m experiments.semi_supervised --config=FILE:mlp_labels_only
@@ -15,15 +15,17 @@ from ml_collections import ConfigDict, config_dict
 
 from configs.common import common_fields
 
+_CONV = {
+    "model.networks": "conv",
+    "model.hidden": (256,),
+    "model.channels": (32, 64, 128),
+}
+_LABELS_ONLY = {"method": "classifier"}
 VARIANTS = {
     "mlp": {},
-    "conv": {"model.networks": "conv", "model.hidden": (256,)},
-    "mlp_labels_only": {"method": "classifier"},
-    "conv_labels_only": {
-        "method": "classifier",
-        "model.networks": "conv",
-        "model.hidden": (256,),
-    },
+    "conv": _CONV,
+    "mlp_labels_only": _LABELS_ONLY,
+    "conv_labels_only": _CONV | _LABELS_ONLY,
 }
 
 
@@ -34,7 +36,7 @@ def get_config(variant: str = "mlp") -> ConfigDict:
             f"config variant {variant!r}: must be one of {', '.join(VARIANTS)}"
         )
     config = common_fields()
-    config.learning_rate = 3e-4  # of the optimiser, constant
+    config.learning_rate = 1e-3  # of the optimiser, constant
     config.objective = "analytic"  # KL: relaxed_density, soft_mass or analytic
     config.prior_temperature = config_dict.placeholder(float)  # of (20); none: the same
     config.schedule = ConfigDict()
@@ -53,7 +55,8 @@ def get_config(variant: str = "mlp") -> ConfigDict:
     config.model = ConfigDict()
     config.model.networks = "mlp"  # mlp or conv
     config.model.num_styles = 50  # of the normal style variable, N
-    config.model.hidden = (500, 500)  # ReLU widths; conv: those of q(z|x, y) alone
+    config.model.hidden = (500,)  # ReLU widths; conv: those of q(z|x, y) alone
+    config.model.channels = ()  # conv: of the convolutions, from the pixels up
 
     config.eval_samples = 100  # m of the final bounds L_m
     config.report_samples = ()  # further m of the final bounds

@@ -24,6 +24,7 @@ import numpy as np
 import gumbel
 from experiments import binarization, class_figures, data, labelled
 from experiments.configuration import (
+    ConfigError,
     Rule,
     at_least,
     check_config,
@@ -58,11 +59,26 @@ def rules() -> dict[str, Rule]:
             lambda widths: len(widths) > 0 and allows_widths(widths),
             f"{text}, at least one",
         ),
+        "model.channels": (allows_widths, text),
         "dataset.binarization": one_of(binarization.BINARIZATIONS),
     }
 
 
 NETWORKS: Mapping[str, Callable[..., m2.M2]] = {"mlp": m2.mlp, "conv": m2.convolutional}
+
+
+def check_channels(model) -> None:
+    """Checks that config.model has channels where its networks convolve.
+
+    Raises:
+        ConfigError: if not.
+    """
+    if (model.networks == "conv") != bool(model.channels):
+        must = "at least one" if model.networks == "conv" else "()"
+        raise ConfigError(
+            f"config.model.channels={tuple(model.channels)}: must be {must} for "
+            f"config.model.networks={model.networks!r}"
+        )
 
 
 class Images(NamedTuple):
@@ -219,6 +235,7 @@ def make_task(config) -> Task:
         DataError: if the data set cannot be read.
     """
     check_config(config, rules())
+    check_channels(config.model)
     return task_of(config, data.load(config.dataset.name, config.dataset.data_dir))
 
 
@@ -235,12 +252,14 @@ def task_of(config, dataset: data.Dataset) -> Task:
         labels=dataset.train.labels[rows],
         true={"valid": dataset.valid.labels, "test": dataset.test.labels},
     )
+    channels = {"channels": config.model.channels} if config.model.channels else {}
     model = NETWORKS[config.model.networks](
         num_classes=dataset.num_classes,
         num_styles=config.model.num_styles,
         hidden=config.model.hidden,
         num_pixels=images.pixels.mean.size,
         visible_bias_init=visible_bias_init(images.pixels.mean),
+        **channels,
     )
     fields = METHODS[config.method](config, model, images)
     predict = labelled.make_predict(

@@ -37,6 +37,34 @@ def _convolve(x, kernel):
     )
 
 
+@jax.custom_batching.custom_vmap
+def _kernel_gradient(x, g):
+    """Σ over images and pixels of x, shifted, times g: [3, 3, C, E].
+
+    As a convolution: channels as images, images as channels, g as a kernel.
+    """
+    found = _convolve(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3))
+    return found.transpose(1, 2, 0, 3)
+
+
+def _kernel_gradient_of_windows(x, g):
+    """The same as one product of g with all windows of 3×3 pixels."""
+    side = x.shape[1]
+    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    corners = [(i, j) for i in range(3) for j in range(3)]
+    windows = [padded[:, i : i + side, j : j + side] for i, j in corners]
+    found = jnp.einsum("bijc,bije->ce", jnp.concatenate(windows, axis=3), g)
+    return found.reshape(3, 3, x.shape[3], g.shape[3])
+
+
+@_kernel_gradient.def_vmap
+def _kernel_gradients(axis_size, in_batched, x, g):
+    # A convolution would become one in groups, which is slow; a product stays one.
+    del axis_size
+    axes = [0 if batched else None for batched in in_batched]
+    return jax.vmap(_kernel_gradient_of_windows, axes)(x, g), True
+
+
 @jax.custom_vjp
 def _stride_1(x, kernel):
     """`_convolve` with a kernel of 3×3, its gradients in the usual order of axes."""
@@ -46,10 +74,7 @@ def _stride_1(x, kernel):
 def _stride_1_backward(residuals, g):
     x, kernel = residuals
     of_x = _convolve(g, kernel[::-1, ::-1].swapaxes(2, 3))
-    # Σ over images and pixels of x, shifted, times g: channels as images, images as
-    # channels, and g as a kernel of the size of the image.
-    of_kernel = _convolve(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3))
-    return of_x, of_kernel.transpose(1, 2, 0, 3)
+    return of_x, _kernel_gradient(x, g)
 
 
 _stride_1.defvjp(

@@ -14,11 +14,10 @@ import jax.numpy as jnp
 from gumbel import conv
 from gumbel.nets import Initializer, Mlp
 
-# Channels of the convolutions, from the pixels up.
-CHANNELS = (32, 64, 128)
 # Of q(z|x, y) and p(x|y, z), as in Kingma et al. (2014). At Glorot weights the style is
 # informative at once, the decoder never needs the class, and the unlabelled images make
-# the classifier worse; from here what the class tells is learned first.
+# the classifier worse; from here what the class tells is learned first. So small all
+# the way deeper networks do not learn: the convolutions between the ends are Glorot's.
 SMALL = nn.initializers.normal(1e-3)
 
 
@@ -133,58 +132,64 @@ class Conv(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """Three rectified convolutions and a dense layer, [B, D] -> [B, features].
+    """Rectified convolutions and a dense layer, [B, D] -> [B, features].
 
     Attributes:
+        channels: of each convolution.
         features: width of the output.
-        kernel_init: initialiser of all weights.
+        top_init: initialiser of the weights of the dense layer.
     """
 
+    channels: Sequence[int]
     features: int
-    kernel_init: Initializer = nn.initializers.glorot_uniform()
+    top_init: Initializer = nn.initializers.glorot_uniform()
 
     @nn.compact
     def __call__(self, x):
         """Maps square images, [B, D], D = S², to [B, features]."""
         side = math.isqrt(x.shape[1])
         h = x.reshape(-1, side, side, 1).astype(jnp.float32)
-        for channels in CHANNELS:
+        for channels in self.channels:
             odd = h.shape[1] % 2
             h = jnp.pad(h, ((0, 0), (0, odd), (0, odd), (0, 0)))
-            h = nn.relu(Conv(channels, conv.down, self.kernel_init)(h))
-        top = Mlp((), self.features, kernel_init=self.kernel_init)
+            h = nn.relu(Conv(channels, conv.down)(h))
+        top = Mlp((), self.features, kernel_init=self.top_init)
         return top(h.reshape(h.shape[0], -1))
 
 
 class ConvDecoder(nn.Module):
-    """The mirror image: a dense layer and three transposed convolutions, rectified.
+    """The mirror image: a dense layer and as many transposed convolutions, rectified.
 
-    The dense one is a transposed convolution of a single pixel, so these are four.
+    The dense one is a transposed convolution of a single pixel: three make four.
 
     Attributes:
+        channels: of each convolution of the encoder.
         num_pixels: D = S².
         visible_bias_init: initialiser of the bias of the pixels' logits.
     """
 
+    channels: Sequence[int]
     num_pixels: int
     visible_bias_init: Initializer
 
     @nn.compact
     def __call__(self, code):
         """Maps [B, K + N] to logits, [B, D]."""
-        *sides, lowest = _sides(self.num_pixels)
-        h = Mlp((), lowest**2 * CHANNELS[-1], kernel_init=SMALL)(code)
-        h = h.reshape(-1, lowest, lowest, CHANNELS[-1])
-        for channels, side in zip((*CHANNELS[-2::-1], 1), sides[::-1], strict=True):
-            h = Conv(channels, conv.up, SMALL)(nn.relu(h))[:, :side, :side]
+        *below, top = self.channels
+        side, *sides, lowest = _sides(self.num_pixels, len(self.channels))
+        h = Mlp((), lowest**2 * top, kernel_init=SMALL)(code)
+        h = nn.relu(h.reshape(-1, lowest, lowest, top))
+        for channels, size in zip(reversed(below), reversed(sides), strict=True):
+            h = nn.relu(Conv(channels, conv.up)(h)[:, :size, :size])
+        h = Conv(1, conv.up, kernel_init=SMALL)(h)[:, :side, :side]
         bias = self.param("bias", self.visible_bias_init, (self.num_pixels,), h.dtype)
         return h.reshape(-1, self.num_pixels) + bias[None]
 
 
-def _sides(num_pixels: int) -> list[int]:
+def _sides(num_pixels: int, convolutions: int) -> list[int]:
     """Sides of the image and of what each convolution makes of it."""
     sides = [math.isqrt(num_pixels)]
-    for _ in CHANNELS:
+    for _ in range(convolutions):
         sides.append((sides[-1] + 1) // 2)
     return sides
 
@@ -195,6 +200,7 @@ def convolutional(
     hidden: Sequence[int],
     num_pixels: int,
     visible_bias_init: Initializer,
+    channels: Sequence[int],
 ) -> M2:
     """M2 of convolutional networks, of the kind of Jang et al. (2017).
 
@@ -205,13 +211,16 @@ def convolutional(
             the class enters the first.
         num_pixels: D, a square.
         visible_bias_init: initialiser of the bias of the pixels' logits.
+        channels: of the convolutions, from the pixels up, at least one; those of the
+            decoder are their mirror image.
     """
     first, *rest = hidden
+    channels = tuple(channels)
     return M2(
         num_classes=num_classes,
         num_styles=num_styles,
-        classifier=ConvEncoder(num_classes),
-        features=ConvEncoder(first, kernel_init=SMALL),
+        classifier=ConvEncoder(channels, num_classes),
+        features=ConvEncoder(channels, first, top_init=SMALL),
         style=Mlp(tuple(rest), 2 * num_styles, kernel_init=SMALL),
-        decoder=ConvDecoder(num_pixels, visible_bias_init),
+        decoder=ConvDecoder(channels, num_pixels, visible_bias_init),
     )

@@ -145,18 +145,21 @@ def _conditions(name: str, budget: str, found: Sequence[Found]) -> str:
         f"{field} from {', '.join(f'{value:g}' for value in values)}"
         for field, values in spent.grids["*"].items()
     )
+    known = "" if all("selection" in x for x in every) else ", or (set) beforehand"
+    choice = (
+        f"{grid}, by the best validation of {100 * spent.fraction:g} % of the steps"
+    )
+    choice = f"{choice}{known}" if grid else "no field was chosen among values"
     tolerances = ", ".join(
         f"{c.tolerance:g} for {c.label}" for c in TABLES[name].columns if c.is_published
     )
-    known = "" if all("selection" in x for x in every) else ", or (set) beforehand"
     machines = {(x["versions"]["jax"], x["versions"]["device_kind"]) for x in every}
     return (
         f"{title}: {len(published)} of {cells} cells at budget `{budget}`. "
         f"{shared(every, 'num_steps')} steps of {shared(every, 'optimizer')}, batch "
         f"{shared(every, 'batch_size')}; nll is L_m with m = "
-        f"{shared(every, 'eval_samples')}, in nats; {grid}, by the best validation of "
-        f"{100 * spent.fraction:g} % of the steps{known}. ± is the standard deviation "
-        "over seeds, of a single seed the standard error over images; "
+        f"{shared(every, 'eval_samples')}, in nats; {choice}. ± is the standard "
+        "deviation over seeds, of a single seed the standard error over images; "
         f"{MISS} is a mean off by more than {tolerances}, about the noise of the "
         "papers, which print no error bars; jax "
         f"{' or '.join(', '.join(machine) for machine in sorted(machines))}."

@@ -33,7 +33,8 @@ jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_lev
 def make(family):
     """Networks of 7×7 pixels and their first parameters."""
     bias = jnp.linspace(-1.0, 1.0, 49)
-    model = FAMILIES[family](3, 4, (6, 5), 49, lambda *_: bias)
+    own = {"channels": (32, 64, 128)} if family == "conv" else {}
+    model = FAMILIES[family](3, 4, (6, 5), 49, lambda *_: bias, **own)
     start = jit(model.init)(jax.random.key(0), jnp.zeros((1, 49)))
     return model, start
 
@@ -57,15 +58,31 @@ def test_initial_values(family):
     np.testing.assert_array_equal(pixels, jnp.tile(jnp.linspace(-1, 1, 49), (2, 1)))
 
 
+def is_small(weights):
+    """Whether they are of N(0, 0.001²), to five standard errors of a deviation."""
+    return abs(weights.std() / 1e-3 - 1) * np.sqrt(2 * weights.size) < 5
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-def test_weights_start_small_but_for_the_classifier(family):
-    """N(0, 0.001²) to within five standard errors of a standard deviation."""
+def test_which_weights_start_small(family):
+    """All but the classifier's, and the convolutions' between the ends."""
     _, params = make(family)
     for name, part in params["params"].items():
-        kernels = [np.ravel(leaf) for leaf in jax.tree.leaves(part) if leaf.ndim > 1]
-        weights = np.concatenate(kernels)
-        z = (weights.std() / 1e-3 - 1) * np.sqrt(2 * weights.size)
-        assert (abs(z) < 5) == (name != "classifier"), (name, z)
+        small = {
+            jax.tree_util.keystr(path): is_small(leaf)
+            for path, leaf in jax.tree_util.tree_leaves_with_path(part)
+            if leaf.ndim > 1 and "bias" not in jax.tree_util.keystr(path)
+        }
+        between = [
+            path for path in small if "Conv" in path and (name, path) not in ENDS
+        ]
+        assert {path for path in small if not small[path]} == (
+            set(small) if name == "classifier" else set(between)
+        )
+
+
+# The convolution that makes pixels.
+ENDS = [("decoder", "['Conv_2']['kernel']")]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -216,6 +216,11 @@ def test_every_variant_traces_a_step(variant, quarters):
         ("method", "m3", "config.method='m3': must be one of m2, classifier"),
         ("model.networks", "vit", "config.model.networks='vit': must be one of mlp, "),
         ("model.hidden", (), "a tuple of positive integers, at least one"),
+        (
+            "model.channels",
+            (8,),
+            r"channels=\(8,\): must be \(\) for config.model.netw",
+        ),
         ("model.num_styles", 0, "config.model.num_styles=0: must be at least 1"),
     ],
 )
@@ -223,6 +228,12 @@ def test_impossible_fields(field, value, message, quarters):
     made = config()
     made.update_from_flattened_dict({field: value})
     with pytest.raises(ConfigError, match=message):
+        ss.make_task(made)
+
+
+def test_convolutions_need_channels(quarters):
+    made = config("conv", model__channels=())
+    with pytest.raises(ConfigError, match=r"channels=\(\): must be at least one for"):
         ss.make_task(made)
 
 

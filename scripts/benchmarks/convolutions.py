@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from configs.semi_supervised import get_config
 from experiments import report
 from gumbel import conv
-from gumbel.m2 import CHANNELS
 from scripts.benchmarks.clock import conditions, medians
 
 # The sides of MNIST, padded where they are odd.
@@ -23,7 +23,8 @@ SIDES, BATCH = (28, 14, 8, 4), 100
 def _arrays() -> tuple[np.ndarray, list[np.ndarray]]:
     """Images, and kernels [5, 5, C, E] downwards and then upwards."""
     rng = np.random.default_rng(0)
-    widths = (1, *CHANNELS, *CHANNELS[-2::-1], 1)
+    channels = get_config("conv").model.channels
+    widths = (1, *channels, *channels[-2::-1], 1)
     images = rng.normal(size=(BATCH, SIDES[0], SIDES[0], 1)).astype(np.float32)
     kernels = [
         0.02 * rng.normal(size=(5, 5, *pair)).astype(np.float32)
