@@ -3,8 +3,8 @@
 from ml_collections import ConfigDict, config_dict
 
 
-def _unset() -> config_dict.FieldReference:
-    return config_dict.placeholder(float)
+def _unset(kind: type = float) -> config_dict.FieldReference:
+    return config_dict.placeholder(kind)
 
 
 def common_fields() -> ConfigDict:
@@ -28,6 +28,11 @@ def common_fields() -> ConfigDict:
     config.options.baseline_decay = _unset()  # of the running mean of the signal
     config.options.variance_decay = _unset()  # of its running variance; 1: not used
     config.options.baseline_learning_rate = _unset()  # of NVIL's learned baselines
+    config.options.control_learning_rate = _unset()  # of tuned REBAR and RELAX
+    config.options.scale = _unset()  # η of REBAR's control variate, or its start
+    config.options.gap = _unset()  # of gapped_st, by which the class drawn leads
+    config.options.inner_samples = _unset(int)  # softmaxes of gumbel_rao for a draw
+    config.options.replicates = _unset(int)  # of reinforce_loo
 
     config.dataset = ConfigDict()
     config.dataset.name = "mnist"  # mnist, omniglot_burda, omniglot_archives or TFDS

@@ -212,6 +212,16 @@ def test_what_is_not_static_is_traced():
     assert step.static_fields(runs.config()) != static  # what is unset is no input
 
 
+def test_options_that_set_shapes_are_static_and_reach_the_estimator():
+    many, few = (
+        runs.config(estimator="gumbel_rao", options__inner_samples=n) for n in (2, 1)
+    )
+    assert step.static_fields(many) != step.static_fields(few)
+    assert "inner_samples" not in step.hyper_parameters(many)["options"]
+    params = [runs.run_chunk(runs.task(), c, 1)[0].params for c in (many, few)]
+    assert (params[0]["encoder"] != params[1]["encoder"]).any()
+
+
 def test_best_parameters_are_kept_until_a_better_bound():
     state = runs.init_state(runs.task(), runs.config())
     bests = []
