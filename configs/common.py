@@ -14,7 +14,7 @@ def common_fields() -> ConfigDict:
     config.prng = "threefry2x32"  # generator of all noise: threefry2x32 or rbg
     config.num_steps = 20_000  # training steps
     config.batch_size = 100  # images a step
-    config.optimizer = "adam"  # adam or sgd (momentum 0.9)
+    config.optimizer = "adam"  # adam, radam or sgd (momentum 0.9)
     config.weight_decay = 0.0  # L2 penalty's factor, on weights and not on biases
 
     config.estimator = "gumbel_softmax"  # a name in gumbel.estimators.ESTIMATORS

@@ -25,6 +25,7 @@ from experiments.workdir import flatten
 # Without the learning rate, which is traced and applied in the step.
 OPTIMIZERS: Mapping[str, Callable[[], optax.GradientTransformation]] = {
     "adam": optax.scale_by_adam,
+    "radam": optax.scale_by_radam,
     "sgd": lambda: optax.trace(decay=0.9),
 }
 

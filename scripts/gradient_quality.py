@@ -130,7 +130,7 @@ def measure(probe: Probe, name: str, temperatures, exact, noise: float) -> list[
             | quality.quality(found, exact, noise)._asdict()
             | {
                 "zero_rows": float(dead(probe.point, _key(7), temperature)),
-                "evaluations": gumbel.estimators.ESTIMATORS[name].cost,
+                "evaluations": gumbel.estimators.ESTIMATORS[name].evaluations,
             }
         )
     milliseconds = _milliseconds(gradient, _key(5), 1.0, state)
@@ -148,7 +148,7 @@ def _cells(row: dict) -> list[str]:
         f"{row['std']:.2f}",
         f"{row['cosine']:.3f}",
         f"{100 * row['zero_rows']:.1f} %",
-        row["evaluations"].split(":")[0].split(",")[0],
+        row["evaluations"],
         f"{row['milliseconds']:.1f}",
     ]
 

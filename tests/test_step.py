@@ -15,6 +15,7 @@ from experiments.configuration import ConfigError
 
 HAND_OPTIMIZERS = {
     "adam": optax.adam,
+    "radam": optax.radam,
     "sgd": lambda learning_rate: optax.sgd(learning_rate, momentum=0.9),
     # An L2 penalty on the weights, not on what has one axis.
     "adam with weight decay": lambda learning_rate: optax.chain(
