@@ -186,7 +186,8 @@ def gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
                 mfc=color if seen else "white",
                 markersize=5,
             )
-            if row["temperature"] is not None:
+            # Labels of points that hardly differ would cover each other.
+            if row["temperature"] is not None and max(stds) > 1.05 * min(stds):
                 axes.annotate(
                     f"{row['temperature']:g}",
                     (std, bias),
