@@ -30,7 +30,7 @@ def common_fields() -> ConfigDict:
     config.options.baseline_learning_rate = _unset()  # of NVIL's learned baselines
     config.options.control_learning_rate = _unset()  # of tuned REBAR and RELAX
     config.options.scale = _unset()  # η of REBAR's control variate, or its start
-    config.options.gap = _unset()  # of gapped_st, by which the class drawn leads
+    config.options.gap = _unset()  # of gapped_st, GST-gap; GST-p in the library
     config.options.inner_samples = _unset(int)  # softmaxes of gumbel_rao for a draw
     config.options.replicates = _unset(int)  # of reinforce_loo
 
