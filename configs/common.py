@@ -3,8 +3,8 @@
 from ml_collections import ConfigDict, config_dict
 
 
-def _unset() -> config_dict.FieldReference:
-    return config_dict.placeholder(float)
+def _unset(kind: type = float) -> config_dict.FieldReference:
+    return config_dict.placeholder(kind)
 
 
 def common_fields() -> ConfigDict:
@@ -14,7 +14,7 @@ def common_fields() -> ConfigDict:
     config.prng = "threefry2x32"  # generator of all noise: threefry2x32 or rbg
     config.num_steps = 20_000  # training steps
     config.batch_size = 100  # images a step
-    config.optimizer = "adam"  # adam or sgd (momentum 0.9)
+    config.optimizer = "adam"  # adam, radam or sgd (momentum 0.9)
     config.weight_decay = 0.0  # L2 penalty's factor, on weights and not on biases
 
     config.estimator = "gumbel_softmax"  # a name in gumbel.estimators.ESTIMATORS
@@ -28,6 +28,11 @@ def common_fields() -> ConfigDict:
     config.options.baseline_decay = _unset()  # of the running mean of the signal
     config.options.variance_decay = _unset()  # of its running variance; 1: not used
     config.options.baseline_learning_rate = _unset()  # of NVIL's learned baselines
+    config.options.control_learning_rate = _unset()  # of tuned REBAR and RELAX
+    config.options.scale = _unset()  # η of REBAR's control variate, or its start
+    config.options.gap = _unset()  # of gapped_st, GST-gap; GST-p in the library
+    config.options.inner_samples = _unset(int)  # softmaxes of gumbel_rao for a draw
+    config.options.replicates = _unset(int)  # of reinforce_loo
 
     config.dataset = ConfigDict()
     config.dataset.name = "mnist"  # mnist, omniglot_burda, omniglot_archives or TFDS

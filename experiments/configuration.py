@@ -37,6 +37,11 @@ def positive() -> Rule:
     return lambda value: 0 < value < float("inf"), "a positive finite number"
 
 
+def non_negative() -> Rule:
+    """A finite number not below zero."""
+    return lambda value: 0 <= value < float("inf"), "finite, at least 0"
+
+
 def fraction() -> Rule:
     """A number from 0 to 1."""
     return lambda value: 0 <= value <= 1, "from 0 to 1"
@@ -76,6 +81,11 @@ def common_rules() -> dict[str, Rule]:
         "options.baseline_decay": optional(fraction()),
         "options.variance_decay": optional(fraction()),
         "options.baseline_learning_rate": optional(positive()),
+        "options.control_learning_rate": optional(positive()),
+        "options.scale": optional(non_negative()),
+        "options.gap": optional(non_negative()),
+        "options.inner_samples": optional(at_least(1)),
+        "options.replicates": optional(at_least(2)),
         "seed": (lambda seed: 0 <= seed < 2**32, "from 0 to 2**32 - 1"),
         "prng": one_of(PRNGS),
         **{field: at_least(1) for field in counts.split()},
@@ -83,7 +93,7 @@ def common_rules() -> dict[str, Rule]:
         "temperature": positive(),
         "prior_temperature": optional(positive()),
         "schedule.minimum": positive(),
-        "schedule.rate": (lambda rate: 0 <= rate < float("inf"), "finite, at least 0"),
+        "schedule.rate": non_negative(),
         "estimator": one_of(gumbel.estimators.ESTIMATORS),
         "objective": one_of(gumbel.programs.KL_FORMS),
     }

@@ -169,7 +169,7 @@ def gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         rows: the rows of scripts/gradient_quality.py.
         path: the file to write.
     """
-    figure, axes = plt.subplots(figsize=(7, 5.5))
+    figure, axes = plt.subplots(figsize=(9.5, 6))
     for number, name in enumerate(dict.fromkeys(row["estimator"] for row in rows)):
         own = [row for row in rows if row["estimator"] == name]
         stds = [row["std"] for row in own]
@@ -177,17 +177,24 @@ def gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         # Ten colours, and then the same ones with another marker.
         color, marker = f"C{number % 10}", "osD^"[number // 10 % 4]
         axes.plot(stds, biases, "-", color=color, linewidth=1, alpha=0.6)
-        axes.plot([], [], marker, color=color, label=name)
+        axes.plot([], [], f"{marker}-", color=color, linewidth=1, label=name)
         for row, std, bias in zip(own, stds, biases, strict=True):
             seen = row["bias"] > row["bias_noise"]
-            axes.plot(std, bias, marker, color=color, mfc=color if seen else "white")
-            if row["temperature"] is not None:
+            axes.plot(
+                *(std, bias, marker),
+                color=color,
+                mfc=color if seen else "white",
+                markersize=5,
+            )
+            # Labels of points that hardly differ would cover each other.
+            if row["temperature"] is not None and max(stds) > 1.05 * min(stds):
                 axes.annotate(
                     f"{row['temperature']:g}",
                     (std, bias),
                     textcoords="offset points",
-                    xytext=(4, 4),
-                    fontsize=7,
+                    xytext=(4, 3),
+                    fontsize=6,
+                    color=color,
                 )
     axes.set(
         xscale="log",
@@ -196,5 +203,5 @@ def gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
         ylabel="relative bias (hollow: below what was measurable)",
         title="gradient estimators against the exact gradient, numbers: temperature",
     )
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     save(figure, path)

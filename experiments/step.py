@@ -25,6 +25,7 @@ from experiments.workdir import flatten
 # Without the learning rate, which is traced and applied in the step.
 OPTIMIZERS: Mapping[str, Callable[[], optax.GradientTransformation]] = {
     "adam": optax.scale_by_adam,
+    "radam": optax.scale_by_radam,
     "sgd": lambda: optax.trace(decay=0.9),
 }
 
@@ -109,10 +110,16 @@ def hyper_parameters(config) -> dict[str, Any]:
                 ("prior_temperature", config.prior_temperature),
                 *config.options.items(),
             )
-            if value is not None  # the estimator's own default
+            if isinstance(value, float)  # unset: the estimator's own default
         },
     }
     return jax.tree.map(jnp.asarray, hyper)
+
+
+def static_options(config) -> dict[str, int]:
+    """The options of the estimator that set shapes: integers, never traced."""
+    options = config.options.items()
+    return {name: value for name, value in options if isinstance(value, int)}
 
 
 # The seed is not among the hyper-parameters: it enters through the state's key.
@@ -128,8 +135,11 @@ def static_fields(config) -> str:
     That is the config without the values of its traced fields. Their types stay: an
     option that is unset is not traced at all.
     """
+    fixed = {f"options.{name}" for name in static_options(config)}
     fields = {
-        name: type(value).__name__ if name.startswith(_TRACED) else value
+        name: type(value).__name__
+        if name.startswith(_TRACED) and name not in fixed
+        else value
         for name, value in flatten(config.to_dict()).items()
     }
     return json.dumps(fields, sort_keys=True)
@@ -167,6 +177,7 @@ def make_train_step(task: Task, config) -> Callable:
             *args,
             state=state.estimator_state,
             kl=config.objective,
+            **static_options(config),
             **given,
         )
         metrics = {"objective": bound.mean()}
@@ -242,7 +253,8 @@ def seeded_state(key, task: Task, config) -> TrainState:
     estimator = gumbel.estimators.ESTIMATORS[config.estimator]
     rows = jax.tree.map(lambda rows: rows[: config.batch_size], dict(task.data))
     run = task.program(params, *task.batch(batch_key, rows))
-    hyper = estimator.complete(config.num_samples, {"kl": config.objective})
+    fixed = {"kl": config.objective, **static_options(config)}
+    hyper = estimator.complete(config.num_samples, fixed)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

@@ -20,6 +20,7 @@ _EVALUATION = (
     *("experiment", "model.", "method", "dataset.name", "eval_samples"),
     *("eval_batch_size", "train_samples", "report_samples"),
 )
+_ESTIMATOR = ("estimator", "options.inner_samples", "options.replicates")
 # Shorter runs are mostly compilation.
 _LEAST_STEPS = 1000
 
@@ -123,7 +124,7 @@ def estimate(
         if not alike:
             continue
         timed += 1
-        own = _alike(alike, flat, ("estimator",)) or alike
+        own = _alike(alike, flat, _ESTIMATOR) or alike
         longest = max(own, key=lambda one: one.steps)
         seconds += config.num_steps * longest.seconds / longest.steps
         if is_evaluated:

@@ -11,6 +11,17 @@ from typing import Any, NamedTuple
 BUDGETS = ("smoke", "cpu", "paper")
 
 
+# Jang et al. normalise the variance of these; a running-mean baseline is what makes the
+# score function comparable at all.
+OPTIONS = {
+    "score_function": {"options.baseline_decay": 0.9, "options.variance_decay": 0.9},
+    "darn": {"options.variance_decay": 0.9},
+    "muprop": {"options.variance_decay": 0.9},
+    # Of second order at τ = 1 only.
+    "reinmax": {"schedule.rate": 0.0},
+}
+
+
 class Budget(NamedTuple):
     """The runs of a cell.
 
@@ -20,25 +31,18 @@ class Budget(NamedTuple):
             of the cells they are for; the last one that a cell matches counts.
         seeds: number of final runs.
         fraction: of the steps, after which the choice is made.
+        options: further fields by estimator.
     """
 
     fields: Mapping[str, Any]
     grids: Mapping[str, Mapping[str, tuple]]
     seeds: int
     fraction: float = 0.1
+    options: Mapping[str, Mapping[str, Any]] = OPTIONS
 
     def grid(self, cell: str) -> Mapping[str, tuple]:
         """The grid of a cell, ROW-ESTIMATOR: that of the last pattern it matches."""
         return [grid for glob, grid in self.grids.items() if fnmatch(cell, glob)][-1]
-
-
-# Jang et al. normalise the variance of these; a running-mean baseline is what makes the
-# score function comparable at all.
-OPTIONS = {
-    "score_function": {"options.baseline_decay": 0.9, "options.variance_decay": 0.9},
-    "darn": {"options.variance_decay": 0.9},
-    "muprop": {"options.variance_decay": 0.9},
-}
 
 
 def _rates(*values: float) -> dict[str, dict[str, tuple]]:
@@ -78,12 +82,15 @@ _JANG_PAPER = Budget(
     },
     grids={
         "*": {"learning_rate": _JANG_RATES},
-        # st_gumbel_softmax, too.
-        "vae-*gumbel_softmax": {
-            "learning_rate": _JANG_RATES,
-            "schedule.rate": (1e-5, 1e-4),
-            "schedule.every": (500, 1000),
-        },
+        # What has a temperature; st_gumbel_softmax, too.
+        **dict.fromkeys(
+            ("*vae-*gumbel_softmax", "*vae-*-gumbel_rao", "*vae-*-gapped_st"),
+            {
+                "learning_rate": _JANG_RATES,
+                "schedule.rate": (1e-5, 1e-4),
+                "schedule.every": (500, 1000),
+            },
+        ),
     },
     seeds=3,
     fraction=1.0,
@@ -167,6 +174,32 @@ _M2_MLP = Budget(
     seeds=5,
 )
 
+# Both training bounds and test bounds are ELBOs.
+_ELBO = {"eval_samples": 1, "train_samples": 1, "report_samples": ()}
+
+
+def _relax(steps: int, **more) -> Budget:
+    """Batches of RELAX, and our learning rates."""
+    fields = {"num_steps": steps, "batch_size": 24, **_ELBO, **more}
+    return Budget(fields, _rates(1e-4, 3e-4, 1e-3), seeds=1)
+
+
+def _gr_mc(samples: int) -> Budget:
+    """Steps and batches of GR-MC, and our learning rates."""
+    fields = {"num_steps": 50_000, "batch_size": 200, "eval_samples": samples}
+    return Budget(fields, _rates(1e-4, 3e-4, 1e-3), seeds=1)
+
+
+def _reinmax(steps: int, **more) -> Budget:
+    """Of ReinMax but for its temperatures, of which it names one, 1.3."""
+    fields = {"num_steps": steps, "learning_rate": 5e-4, **_ELBO, **more}
+    grids = {"*": {"temperature": (0.5, 1.0, 1.3)}, "*-straight_through": {}}
+    return Budget(fields, grids, seeds=1)
+
+
+_TRAIN_SMOKE = _SMOKE._replace(fields=_SMOKE.fields | _ELBO)
+_WIDE = OPTIONS | {"gumbel_rao": {"options.inner_samples": 1000}}
+
 TABLE_BUDGETS: Mapping[str, Mapping[str, Budget]] = {
     "jang_table1": {"smoke": _SMOKE, "cpu": _JANG_CPU, "paper": _JANG_PAPER},
     "jang_table2": _m2(_M2_CONV),
@@ -175,6 +208,23 @@ TABLE_BUDGETS: Mapping[str, Mapping[str, Budget]] = {
     "maddison_table2": _DENSITY,
     # The weight decay that the paper chose, 1e-3, is not in the grid it prints.
     "maddison_structured": _maddison(100, 100, (0.0, 1e-3, 0.01, 0.1, 1.0)),
+    "later_table1": {"smoke": _SMOKE, "cpu": _JANG_CPU, "paper": _JANG_PAPER},
+    "relax": {
+        "smoke": _TRAIN_SMOKE,
+        "cpu": _relax(100_000),
+        "paper": _relax(2_000_000, **_LONG)._replace(fraction=1.0),
+    },
+    "gr_mc": {
+        "smoke": _SMOKE,
+        "cpu": _gr_mc(1000),
+        "paper": _gr_mc(5000)._replace(fraction=1.0, options=_WIDE),
+    },
+    "reinmax": {
+        "smoke": _TRAIN_SMOKE,
+        "cpu": _reinmax(50_000),
+        # 160 epochs of 60,000 images.
+        "paper": _reinmax(96_000, optimizer="radam")._replace(fraction=1.0),
+    },
 }
 
 _TEMPERATURES = "1,2,5,10,20,50,100"

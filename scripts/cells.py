@@ -9,8 +9,9 @@ from typing import NamedTuple
 from experiments import grid, records
 from experiments.configuration import REPOSITORY
 from experiments.reproduction import Cell
-from scripts.budgets import FIGURE_BUDGETS, OPTIONS, TABLE_BUDGETS
-from scripts.published import FIGURES, TABLES, Row
+from scripts.budgets import FIGURE_BUDGETS, TABLE_BUDGETS
+from scripts.published import Row
+from scripts.tables import FIGURES, TABLES
 
 
 def row_cell(
@@ -35,7 +36,7 @@ def row_cell(
     spent = TABLE_BUDGETS[table][budget]
     make = importlib.import_module(f"configs.{row.experiment}").get_config
     fields = {**row.fields, **spent.fields, "estimator": estimator}
-    fields |= OPTIONS.get(estimator, {})
+    fields |= spent.options.get(estimator, {})
     if "dataset.name" in fields:
         fields["dataset.data_dir"] = data_dir
     return Cell(

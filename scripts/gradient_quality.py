@@ -13,12 +13,15 @@ gradient g* of the bound on hard samples, over the parameters that the draws dep
     relative std      (E‖g − E g‖²)^½ / ‖g*‖
     cosine            of E g and g*
     zero rows         share of variables with exactly no gradient through their value
-    evaluations, ms   the cost of a call: as documented, and the median measured
+    evaluations, ms   the cost of a call: as documented, and the least of 20 measured
 
 g* is by enumeration where the discrete draws are few enough, else the mean of
 --reference_repeats calls of --reference, an unbiased estimator. Normal draws are
-sampled even then, and g* is the mean of as many enumerations. The columns are
-explained in gumbel/quality.py. Writes table.md, quality.json and quality.png to --out.
+sampled even then, and g* is the mean of as many enumerations. An estimator that learns
+a baseline or a control variate learns it for --warmup training batches, by which the
+parameters do not move. --config.options.NAME is for every estimator that has it. The
+columns are explained in gumbel/quality.py. Writes table.md, quality.json and
+quality.png to --out.
 """
 
 import importlib
@@ -28,7 +31,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -39,6 +41,11 @@ import gumbel  # noqa: E402
 from experiments import figures, report  # noqa: E402
 from experiments.checkpoint import Checkpoints  # noqa: E402
 from experiments.configuration import ConfigError  # noqa: E402
+from experiments.probe import (  # noqa: E402
+    Probe,
+    check_estimators,
+    estimator_config,
+)
 from experiments.step import init_state  # noqa: E402
 from experiments.workdir import versions, write_json  # noqa: E402
 from gumbel import quality  # noqa: E402
@@ -50,6 +57,7 @@ _ESTIMATORS = flags.DEFINE_list(
     "estimators", "gumbel_softmax,st_gumbel_softmax,straight_through", "names"
 )
 _TEMPERATURES = flags.DEFINE_list("temperatures", "0.1,0.25,0.5,1,2", "to sweep")
+_WARMUP = flags.DEFINE_integer("warmup", 0, "batches that train its state", 0)
 _REPEATS = flags.DEFINE_integer("repeats", 2000, "draws of each gradient", 2)
 _REFERENCE = flags.DEFINE_string("reference", "muprop", "where g* is not enumerated")
 _REFERENCE_REPEATS = flags.DEFINE_integer("reference_repeats", 50_000, "its draws", 2)
@@ -62,74 +70,23 @@ HEADER = (
 ).split(" | ")
 
 
-class Probe:
-    """One program at one point: its parameters and a batch."""
+def load_probe(config) -> tuple[Probe, int]:
+    """The probe of a config, and the training step of its parameters.
 
-    def __init__(self, config):
-        task = importlib.import_module(f"experiments.{_EXPERIMENT.value}").make_task(
-            config
-        )
-        state = init_state(task, config)
-        if _CHECKPOINT.value:
-            restored = Checkpoints(Path(_CHECKPOINT.value) / "checkpoints").restore(
-                state
-            )
-            if restored is None:
-                raise ConfigError(
-                    f"--checkpoint={_CHECKPOINT.value}: has no checkpoint"
-                )
-            state, self.step = restored
-        else:
-            self.step = 0
-        rows = {name: rows[: _EXAMPLES.value] for name, rows in task.data.items()}
-        self.program, self.params = task.program, state.params
-        self.checksum, self.num_samples = task.checksum, config.num_samples
-        self.kl = config.objective
-        self.args = task.batch(jax.random.key(0), rows)
-        self.relevant = quality.draw_parameters(
-            self.program, jax.random.key(1), self.params, *self.args
-        )
-
-    def gradient(self, estimator: str) -> Callable:
-        """(key, temperature) -> gradient [P] of the relevant parameters."""
-        estimate = gumbel.value_and_grad(
-            estimator, self.program, num_samples=self.num_samples
-        )
-
-        def gradient(key, temperature):
-            grads = estimate(
-                key, self.params, *self.args, temperature=temperature, kl=self.kl
-            ).grads
-            pairs = zip(jax.tree.leaves(grads), self.relevant, strict=True)
-            return jnp.concatenate([g.ravel() for g, keep in pairs if keep])
-
-        return gradient
-
-    def exact(self) -> tuple[np.ndarray, float, str]:
-        """The gradient g*, E‖error‖² of it, and how it was found."""
-        name, count = "exact", _REFERENCE_REPEATS.value
-        try:
-            gradient = jax.jit(self.gradient(name))
-            one, other = (np.asarray(gradient(_key(seed), 1.0)) for seed in (2, 8))
-            if (one == other).all():
-                return one, 0.0, name
-            # A Normal is drawn even where everything discrete is enumerated.
-        except ValueError:  # too many joint values to enumerate
-            name = _REFERENCE.value
-            if not gumbel.estimators.ESTIMATORS[name].unbiased:
-                raise ConfigError(f"--reference={name}: must be unbiased") from None
-        moments = self.moments(name, 1.0, count, seed=3)
-        noise = float(moments.variance.sum()) / count
-        return np.asarray(moments.mean), noise, f"mean of {count:,} {name}"
-
-    def moments(self, estimator: str, temperature, count: int, seed: int):
-        """Mean and variance of an estimator's gradient."""
-        gradient = self.gradient(estimator)
-        return jax.jit(
-            lambda key, t: quality.gradient_moments(
-                lambda k: gradient(k, t), key, count
-            )
-        )(_key(seed), temperature)._replace(count=count)
+    Raises:
+        ConfigError: if the config, an estimator or the checkpoint cannot be used.
+    """
+    check_estimators(config, _ESTIMATORS.value)
+    module = importlib.import_module(f"experiments.{_EXPERIMENT.value}")
+    own = estimator_config(config, config.estimator)
+    task = module.make_task(own)
+    state, step = jax.jit(lambda: init_state(task, own))(), 0
+    if _CHECKPOINT.value:
+        found = Checkpoints(Path(_CHECKPOINT.value) / "checkpoints").restore(state)
+        if found is None:
+            raise ConfigError(f"--checkpoint={_CHECKPOINT.value}: has no checkpoint")
+        state, step = found
+    return Probe(task, config, state.params, _EXAMPLES.value), step
 
 
 def _key(seed: int):
@@ -142,39 +99,42 @@ def _milliseconds(function: Callable, *args) -> float:
         started = time.perf_counter()
         jax.block_until_ready(function(*args))
         times.append(1e3 * (time.perf_counter() - started))
-    return float(np.median(times[1:]))
+    return min(times[1:])
 
 
 def measure(probe: Probe, name: str, temperatures, exact, noise: float) -> list[dict]:
     """The rows of one estimator; a single one where temperature has no effect."""
-    gradient = jax.jit(probe.gradient(name))
-    low, high = (gradient(_key(4), t) for t in (0.37, 1.7))
+    warm_up = probe.warm_up(name, _WARMUP.value)
+    gradient = probe.gradient(name)
+    moments = probe.moments(name, _REPEATS.value)
+    state = warm_up(_key(9), temperatures[0])
+    low, high = (gradient(_key(4), t, state) for t in (0.37, 1.7))
     annealed = bool((low != high).any())
     dead = jax.jit(
-        lambda key, t: quality.zero_rows(
+        lambda point, key, t: quality.zero_rows(
             name,
-            probe.program,
+            probe.task.program,
             key,
-            probe.params,
-            *probe.args,
-            num_samples=probe.num_samples,
+            *point,
+            num_samples=probe.config.num_samples,
             temperature=t,
+            **probe.hyper(name),
         )
     )
-    milliseconds = _milliseconds(gradient, _key(5), 1.0)
     rows = []
     for temperature in temperatures if annealed else [1.0]:
-        moments = probe.moments(name, temperature, _REPEATS.value, seed=6)
+        state = warm_up(_key(9), temperature)
+        found = moments(_key(6), temperature, state)
         rows.append(
             {"estimator": name, "temperature": temperature if annealed else None}
-            | quality.quality(moments, exact, noise)._asdict()
+            | quality.quality(found, exact, noise)._asdict()
             | {
-                "zero_rows": float(dead(_key(7), temperature)),
-                "evaluations": gumbel.estimators.ESTIMATORS[name].cost,
-                "milliseconds": milliseconds,
+                "zero_rows": float(dead(probe.point, _key(7), temperature)),
+                "evaluations": gumbel.estimators.ESTIMATORS[name].evaluations,
             }
         )
-    return rows
+    milliseconds = _milliseconds(gradient, _key(5), 1.0, state)
+    return [row | {"milliseconds": milliseconds} for row in rows]
 
 
 def _cells(row: dict) -> list[str]:
@@ -188,7 +148,7 @@ def _cells(row: dict) -> list[str]:
         f"{row['std']:.2f}",
         f"{row['cosine']:.3f}",
         f"{100 * row['zero_rows']:.1f} %",
-        row["evaluations"].split(":")[0].split(",")[0],
+        row["evaluations"],
         f"{row['milliseconds']:.1f}",
     ]
 
@@ -197,10 +157,14 @@ def main(argv: list[str]) -> None:
     """Measures, prints the table and writes the files."""
     del argv
     logging.set_verbosity(logging.WARNING)
-    temperatures = [float(t) for t in _TEMPERATURES.value]
-    probe = Probe(_CONFIG.value)
-    exact, noise, how = probe.exact()
-    rows = []
+    config = _CONFIG.value
+    try:
+        probe, step = load_probe(config)
+        exact, noise, how = probe.reference(_REFERENCE.value, _REFERENCE_REPEATS.value)
+    except ConfigError as error:
+        sys.exit(f"error: {error}")
+    described = versions(probe.task.checksum)
+    temperatures, rows = [float(t) for t in _TEMPERATURES.value], []
     with report.progress(len(_ESTIMATORS.value), 0, "estimators") as bar:
         for name in _ESTIMATORS.value:
             rows += measure(probe, name, temperatures, exact, noise)
@@ -208,25 +172,24 @@ def main(argv: list[str]) -> None:
     out = Path(_OUT.value)
     out.mkdir(parents=True, exist_ok=True)
     settings = {
-        "config": _CONFIG.value.to_dict(),
-        "step": probe.step,
+        "config": config.to_dict(),
+        "step": step,
+        "warmup": _WARMUP.value,
         "examples": _EXAMPLES.value,
         "repeats": _REPEATS.value,
         "num_parameters": len(exact),
         "reference": how,
         "reference_noise": float(np.sqrt(noise) / np.linalg.norm(exact)),
     }
-    write_json(
-        out / "quality.json",
-        {"settings": settings, "versions": versions(probe.checksum), "rows": rows},
-    )
+    record = {"settings": settings, "versions": described, "rows": rows}
+    write_json(out / "quality.json", record)
     table = report.markdown(HEADER, [_cells(row) for row in rows])
     (out / "table.md").write_text(table + "\n")
     figures.gradient_quality(rows, out / "quality.png")
     print(table)
     print(
         f"g* by: {how}, relative error {settings['reference_noise']:.3f}; step "
-        f"{probe.step}, {_REPEATS.value} draws, {_EXAMPLES.value} images, "
+        f"{step}, {_REPEATS.value} draws, {_EXAMPLES.value} images, "
         f"{len(exact):,} parameters; written to {out}"
     )
 

@@ -22,7 +22,7 @@ from experiments.records import RESULTS, make_record  # noqa: E402
 from experiments.workdir import write_json  # noqa: E402
 from scripts import published_tables, run_tables  # noqa: E402
 from scripts.cells import make_figure  # noqa: E402
-from scripts.published import FIGURES, TABLES  # noqa: E402
+from scripts.tables import FIGURES, TABLES  # noqa: E402
 
 _RECORD = flags.DEFINE_string("record", None, "run directory to record")
 _NAME = flags.DEFINE_string("name", None, "name of the record, folder/name")

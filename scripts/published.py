@@ -69,7 +69,7 @@ class Figure(NamedTuple):
     file: str
 
 
-def _numbers(block: str) -> Iterator[tuple[str, list[float]]]:
+def numbers_of(block: str) -> Iterator[tuple[str, list[float]]]:
     """The lines of a block: a name, and numbers."""
     for line in block.strip().splitlines():
         name, *numbers = line.split()
@@ -88,7 +88,7 @@ _ESTIMATORS = (
 # [1], Table 1: L_1000 by experiment, family and estimator.
 JANG = {
     tuple(name.split("-")): dict(zip(_ESTIMATORS, numbers, strict=True))
-    for name, numbers in _numbers("""
+    for name, numbers in numbers_of("""
         structured_prediction-bernoulli     72.0  59.7  58.9  58.9  58.7  58.5  59.3
         structured_prediction-categorical   73.1  67.9  63.0  61.8  61.1  59.0  59.7
         vae-bernoulli                      112.2 110.9 109.7 116.0 111.5 105.0 111.5
@@ -125,7 +125,7 @@ def _versus(m: int) -> str:
     return "nvil" if m == 1 else "vimco"
 
 
-_OMNIGLOT = {"dataset.name": "omniglot_burda"}
+OMNIGLOT = {"dataset.name": "omniglot_burda"}
 
 # [2], Table 1: L_50000, Concrete and then VIMCO or NVIL, each of
 #             MNIST test   MNIST train   Omniglot test Omniglot train
@@ -146,12 +146,12 @@ _MADDISON_TABLE1 = """
 
 
 def _maddison_table1() -> Iterator[Row]:
-    for name, numbers in _numbers(_MADDISON_TABLE1):
+    for name, numbers in numbers_of(_MADDISON_TABLE1):
         network, _, m = name.rpartition("-m")
         samples = {"num_samples": int(m), "valid_samples": int(m)}
         for prefix, fields, (c, v, train_c, train_v) in (
             ("", {}, numbers[:4]),
-            ("omniglot-", _OMNIGLOT, numbers[4:]),
+            ("omniglot-", OMNIGLOT, numbers[4:]),
         ):
             published = {"gumbel_softmax": (c, train_c), _versus(int(m)): (v, train_v)}
             yield Row(f"{prefix}{name}", "vae", network, samples | fields, published)
@@ -170,12 +170,12 @@ _MADDISON_TABLE2 = """
 
 
 def _maddison_table2() -> Iterator[Row]:
-    for network, numbers in _numbers(_MADDISON_TABLE2):
+    for network, numbers in numbers_of(_MADDISON_TABLE2):
         for index, m in enumerate((1, 5, 50)):
             test, train, omniglot, omniglot_train = numbers[4 * index : 4 * index + 4]
             for prefix, fields, pair in (
                 ("", {}, (test, train)),
-                ("omniglot-", _OMNIGLOT, (omniglot, omniglot_train)),
+                ("omniglot-", OMNIGLOT, (omniglot, omniglot_train)),
             ):
                 fields = {"num_samples": m, "valid_samples": m} | fields
                 published = {"gumbel_softmax": pair}
@@ -201,16 +201,16 @@ def _maddison_structured() -> Iterator[Row]:
         experiment = "structured_prediction"
         return Row(f"{network}-m{m}", experiment, network, fields, published)
 
-    for network, numbers in _numbers(_STRUCTURED):
+    for network, numbers in numbers_of(_STRUCTURED):
         for index, m in enumerate((1, 5, 50)):
             c, v, train_c, train_v = numbers[4 * index : 4 * index + 4]
             published = {"gumbel_softmax": (c, train_c), _versus(m): (v, train_v)}
             yield row(network, m, published)
-    for network, (test, train) in _numbers(_STRUCTURED_ARITY):
+    for network, (test, train) in numbers_of(_STRUCTURED_ARITY):
         yield row(network, 1, {"gumbel_softmax": (test, train)})
 
 
-TABLES = {
+PAPERS = {
     "jang_table1": Table(
         "Table 1 of [1]",
         (NLL, Column("L_1", "test", "nll_1", None)),

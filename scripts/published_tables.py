@@ -6,13 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-import gumbel
 from experiments import records, report
 from experiments.workdir import flatten
+from gumbel.estimators import ESTIMATORS
 from scripts.budgets import TABLE_BUDGETS, Budget
 from scripts.cells import make_figure
 from scripts.orderings import Orderings, orderings, said
-from scripts.published import JANG_FIGURE5, TABLES, Column, Row
+from scripts.published import JANG_FIGURE5, Column, Row
+from scripts.tables import TABLES
 
 MISS = "✗"
 
@@ -47,7 +48,7 @@ def find(table: str, budget: str) -> list[Found]:
     """The records of a table, row by row: first of the published estimators."""
     found, folder = [], records.RESULTS / table / budget
     for row in TABLES[table].rows:
-        others = [e for e in gumbel.estimators.ESTIMATORS if e not in row.published]
+        others = [e for e in ESTIMATORS if e not in row.published]
         for estimator in [*row.published, *others]:
             paths = sorted(
                 folder.glob(f"{row.name}-{estimator}-seed[0-9]*.json"),
@@ -94,7 +95,10 @@ def table(name: str, budget: str) -> str:
             column.label,
             *["published", "difference"][: 2 * column.is_published],
         ]
-    header += [*fields, "steps", "seeds"]
+    costs = {one.estimator: ESTIMATORS[one.estimator].evaluations for one in found}
+    # A column for what a step costs, where that differs.
+    cost = ["evaluations"][: len(set(costs.values())) - 1]
+    header += [*cost, *fields, "steps", "seeds"]
     rows = []
     for one in found:
         published = iter(one.row.published.get(one.estimator, ()))
@@ -104,6 +108,7 @@ def table(name: str, budget: str) -> str:
             if column.is_published:
                 cells += beside(one, column, next(published, None))
         cells[0] = f"[{cells[0]}](results/{name}/{budget}/{one.first})"
+        cells += [costs[one.estimator] for _ in cost]
         rows.append(
             [one.row.name, f"`{one.estimator}`", *cells, *_settings(one, fields)]
         )
@@ -167,7 +172,7 @@ def _conditions(name: str, budget: str, found: Sequence[Found]) -> str:
 
 
 def _orderings(found: Sequence[Found], column: Column) -> str:
-    """The orderings within the rows of a table, where its first column is an nll."""
+    """The orderings within the rows of a table, where its first column is a bound."""
     total = Orderings([], [], [])
     for row in {one.row.name: one.row for one in found}.values():
         own = [one for one in found if one.row is row and one.whole]
@@ -178,7 +183,7 @@ def _orderings(found: Sequence[Found], column: Column) -> str:
         )
         for kind, names in zip(total, part, strict=True):
             kind += [f"{row.name} {name}" for name in names]
-    if column.name != "nll" or not any(total):
+    if not column.name.startswith("nll") or not any(total):
         return ""
     return said("Within the rows", total, column.tolerance)
 

@@ -44,7 +44,7 @@ from experiments.reproduction import Cell, Run  # noqa: E402
 from scripts import published_tables  # noqa: E402
 from scripts.budgets import BUDGETS  # noqa: E402
 from scripts.cells import Drawn, make_figure, table_cells  # noqa: E402
-from scripts.published import FIGURES, TABLES  # noqa: E402
+from scripts.tables import FIGURES, TABLES  # noqa: E402
 
 
 def _define_flags(values: flags.FlagValues) -> None:
@@ -134,7 +134,7 @@ def listing(selected: Sequence[Cell | Drawn]) -> str:
             numbers = rows[cell.row].published.get(cell.config.estimator, ("–",))
             done = cell.seeds - len(reproduction.missing(cell))
             lines.append(
-                f"  {cell.name:<52} {'  '.join(map(str, numbers)):<14} "
+                f"  {cell.name:<58} {'  '.join(map(str, numbers)):<14} "
                 f"{done} of {cell.seeds} recorded"
             )
     return "\n".join(lines)

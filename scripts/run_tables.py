@@ -156,13 +156,30 @@ def expected_line() -> str:
 
 
 def quality_table() -> str:
-    """The table of scripts/gradient_quality.py, as it wrote it."""
-    folder = RESULTS / "gradient_quality"
-    record = json.loads((folder / "quality.json").read_text())
+    """Bias and spread of scripts/gradient_quality.py, a row an estimator."""
+    record = json.loads((RESULTS / "gradient_quality" / "quality.json").read_text())
     settings, versions = record["settings"], record["versions"]
+    temperatures = {row["temperature"] for row in record["rows"]} - {None}
+    columns = [None, *sorted(temperatures)]
+    rows = []
+    for name in dict.fromkeys(row["estimator"] for row in record["rows"]):
+        own = {r["temperature"]: r for r in record["rows"] if r["estimator"] == name}
+        (cost,) = {row["evaluations"] for row in own.values()}
+        cells = [_bias_and_std(own[t]) if t in own else "–" for t in columns]
+        rows.append([f"`{name}`", cost, *cells])
+    header = ["estimator", "evaluations", "no τ", *(f"τ = {t:g}" for t in columns[1:])]
     return (
-        (folder / "table.md").read_text()
-        + f"\nReference: {settings['reference']}; {settings['repeats']:,} draws of a "
-        f"gradient, {settings['num_parameters']:,} parameters, step "
-        f"{settings['step']:,}; jax {versions['jax']}, {versions['device_kind']}."
+        f"{report.markdown(header, rows)}\n\nRelative bias / relative std. Reference: "
+        f"{settings['reference']}; {settings['repeats']:,} draws of a gradient, "
+        f"{settings['num_parameters']:,} parameters, step {settings['step']:,}, "
+        f"{settings['warmup']:,} batches to learn baselines and control variates; jax "
+        f"{versions['jax']}, {versions['device_kind']}. Cosines, saturated variables "
+        "and times are in [table.md](results/gradient_quality/table.md)."
     )
+
+
+def _bias_and_std(row: dict) -> str:
+    """The bias, or < its Monte Carlo error where that hides it, and the spread."""
+    seen = row["bias"] > row["bias_noise"]
+    bias = f"{row['bias']:.2f}" if seen else f"< {row['bias_noise']:.2f}"
+    return f"{bias} / {row['std']:.2f}"

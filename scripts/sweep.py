@@ -22,12 +22,12 @@ Figure 4, right, of Maddison, Mnih & Teh (2017):
 
 Every point is a run in the directory of its own command. Those that differ in
 temperature, prior_temperature, learning_rate, weight_decay, schedule.*, slope.*,
-options.* or the seed, which are traced, share a compiled step: on accelerators they
-train as one, on all devices and, with the flags of --multihost that python -m
-experiments.vae --help explains, on all hosts; on CPU they go one after the other. A
-temperature below the floor of its schedule lowers the floor to itself. At the end the
-parameters of a run's best validation bound have two numbers on the validation set, in
-nats; the test set is not read:
+options.* but for integers, or the seed, which are traced, share a compiled step: on
+accelerators they train as one, on all devices and, with the flags of --multihost that
+python -m experiments.vae --help explains, on all hosts; on CPU they go one after the
+other. A temperature below the floor of its schedule lowers the floor to itself. At the
+end the parameters of a run's best validation bound have two numbers on the validation
+set, in nats; the test set is not read:
 
   discrete   −L_m on hard samples
   relaxed    −L_m of the program relaxed at the last temperature of the schedule, under

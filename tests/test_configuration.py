@@ -2,6 +2,7 @@ import pathlib
 
 import pytest
 
+import gumbel
 import runs
 from configs import vae as vae_config
 from experiments import vae
@@ -86,14 +87,51 @@ def test_missing_fields_are_named():
 def test_samples_must_suit_the_estimator(monkeypatch):
     import dataclasses
 
-    import gumbel
-
     estimators = gumbel.estimators.ESTIMATORS
     pair = dataclasses.replace(estimators["gumbel_softmax"], samples=(2, None))
     monkeypatch.setitem(estimators, "pair", pair)
     check_config(runs.config(estimator="pair", num_samples=2), vae.rules())
     with pytest.raises(ConfigError, match="^config.num_samples=1: .* for .* pair$"):
         check_config(runs.config(estimator="pair"), vae.rules())
+
+
+# A value that is allowed, and some that are not.
+OPTIONS = {
+    "options.baseline_decay": (0.5, -0.1, 1.5, float("nan")),
+    "options.variance_decay": (0.5, 1.01),
+    "options.baseline_learning_rate": (0.5, 0.0, float("inf")),
+    "options.control_learning_rate": (0.5, 0.0, float("nan")),
+    "options.scale": (0.0, -1.0, float("inf")),
+    "options.gap": (0.0, -1.0, float("nan")),
+    "options.inner_samples": (1, 0, -3),
+    "options.replicates": (2, 1),
+}
+
+
+@pytest.mark.parametrize("field, values", OPTIONS.items())
+def test_options_are_checked_and_are_those_of_the_estimator(field, values):
+    option, (allowed, *others) = field.removeprefix("options."), values
+    for value in others:
+        with pytest.raises(ConfigError) as error:
+            check_config(runs.config(**{field: value}), vae.rules())
+        assert str(error.value).startswith(f"config.{field}={value!r}: must be ")
+    for name, estimator in gumbel.estimators.ESTIMATORS.items():
+        made = runs.config(estimator=name, num_samples=estimator.samples[0])
+        made.update_from_flattened_dict({field: allowed})
+        if option in estimator.hyper:
+            check_config(made, vae.rules())
+        else:
+            with pytest.raises(ConfigError, match=f"config.{field}=.* be unset for "):
+                check_config(made, vae.rules())
+
+
+def test_every_hyper_parameter_of_an_estimator_is_an_option():
+    entries = gumbel.estimators.ESTIMATORS.values()
+    # The slope has a schedule of its own.
+    names = set().union(*(entry.hyper for entry in entries)) - {"slope"}
+    assert {f"options.{name}" for name in names} == set(OPTIONS)
+    flat = flatten(vae_config.get_config().to_dict())
+    assert {name for name in flat if name.startswith("options.")} == set(OPTIONS)
 
 
 def test_help_has_every_field_with_default_and_meaning():

@@ -122,6 +122,36 @@ def test_a_class_is_the_first_bit_that_is_1():
     np.testing.assert_array_equal(seen[0], [[1, 0, 0], [1, 1, 0], [1, 1, 1], [1, 1, 1]])
 
 
+def test_a_class_of_two_is_a_bit():
+    x = normal(np.random.default_rng(1), 6, 3)
+
+    def estimate(family, logits_of):
+        def program(params, x):
+            def run(draw):
+                value = draw("z", family(logits_of(x @ params["w"]))).value
+                bits = value if value.ndim == 2 else value[..., 0]
+                return jnp.sin(bits @ params["out"] + x[:, 0])
+
+            return run
+
+        params = {"w": normal(np.random.default_rng(2), 3, 4), "out": jnp.arange(4.0)}
+        return quick_jit(gumbel.value_and_grad("disarm", program))(
+            jax.random.key(0), params, x
+        )
+
+    bits = estimate(gumbel.Bernoulli, lambda x: x)
+    classes = estimate(
+        gumbel.Categorical, lambda x: jnp.stack([x, jnp.zeros_like(x)], axis=-1)
+    )
+    shifted = estimate(
+        gumbel.Categorical, lambda x: jnp.stack([jnp.zeros_like(x), -x], axis=-1)
+    )
+    for other in (classes, shifted):
+        np.testing.assert_allclose(other.bound, bits.bound, rtol=1e-6)
+        np.testing.assert_allclose(other.grads["w"], bits.grads["w"], atol=1e-6)
+    assert np.abs(bits.grads["w"]).max() > 0.1
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_finite_at_extreme_logits_and_traced_once(dtype):
     rng, traces = np.random.default_rng(0), []

@@ -97,11 +97,13 @@ def difference_z(one, other) -> float:
     return float(worst)
 
 
-@pytest.mark.parametrize("toy", ["3-cost", "2-3-cost"])
+@pytest.mark.parametrize(
+    "toy", [TOYS["3-cost"], TOYS["2-3-cost"], probe()], ids=["3", "2-3", "probe"]
+)
 def test_gumbel_rao_has_the_mean_of_st_gumbel_softmax_and_less_variance(toy):
     hyper = {"temperature": 0.3}
     plain, averaged = (
-        many_estimates(name, TOYS[toy])(None, hyper)[1]
+        many_estimates(name, toy)(None, hyper)[1]
         for name in ("st_gumbel_softmax", "gumbel_rao")
     )
     assert difference_z(plain, averaged) < 5

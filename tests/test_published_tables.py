@@ -9,7 +9,7 @@ from experiments.workdir import write_json
 from scripts import published_tables
 from scripts.cells import row_cell
 from scripts.orderings import orderings, said
-from scripts.published import TABLES
+from scripts.tables import TABLES
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def write(table, row, estimator, *splits, budget="cpu", **more):
 
 
 def bound(nll, **more):
-    return {"nll": nll, "nll_1": nll + 10, "nll_stderr": 0.25, **more}
+    return {"nll": nll, "nll_1": nll + 10, "nll_stderr": 0.25} | more
 
 
 def rows(text):
@@ -149,6 +149,26 @@ def test_orderings_by_hand():
     assert found.ties == ["`a` before `b`"]
     assert len(found.reverse) == 3 and "`b` before `c`" not in str(found)
     assert said("x", found, 0.5).startswith("x: of the 5 published orderings by more")
+
+
+def test_what_a_step_costs_is_said_where_it_differs(results):
+    row = "later-vae-categorical"
+    for name in ("gumbel_softmax", "disarm"):
+        write("later_table1", row, name, {"test": bound(105.0)})
+    found = rows(published_tables.table("later_table1", "cpu"))
+    assert dict(found[row, "`disarm`"])["evaluations"] == "(1 + n)·m"
+    assert dict(found[row, "`disarm`"])["published"] == "–"
+    assert dict(found[row, "`gumbel_softmax`"])["evaluations"] == "m"
+    assert dict(found[row, "`gumbel_softmax`"])["published"] == "101.5"
+
+
+def test_orderings_of_training_bounds(results):
+    for name, nll in (("relax", 110.0), ("nvil", 115.0)):
+        result = {"train": bound(1.0, nll_1=nll), "test": bound(1.0)}
+        write("relax", "relax-200H-784V", name, result)
+    text = published_tables.table("relax", "cpu")
+    assert "of the 1 published orderings by more than 0.5 nats, 1 hold" in text
+    assert dict(rows(text)["relax-200H-784V", "`relax`"])["difference"] == "-1.20 ✗"
 
 
 def test_a_budget_is_a_table_of_its_own(results):

@@ -15,6 +15,7 @@ from experiments.configuration import ConfigError
 
 HAND_OPTIMIZERS = {
     "adam": optax.adam,
+    "radam": optax.radam,
     "sgd": lambda learning_rate: optax.sgd(learning_rate, momentum=0.9),
     # An L2 penalty on the weights, not on what has one axis.
     "adam with weight decay": lambda learning_rate: optax.chain(
@@ -210,6 +211,16 @@ def test_what_is_not_static_is_traced():
     for others in ({"objective": "analytic"}, {"model__num_classes": 3}):
         assert step.static_fields(runs.config(**options, **others)) != static
     assert step.static_fields(runs.config()) != static  # what is unset is no input
+
+
+def test_options_that_set_shapes_are_static_and_reach_the_estimator():
+    many, few = (
+        runs.config(estimator="gumbel_rao", options__inner_samples=n) for n in (2, 1)
+    )
+    assert step.static_fields(many) != step.static_fields(few)
+    assert "inner_samples" not in step.hyper_parameters(many)["options"]
+    params = [runs.run_chunk(runs.task(), c, 1)[0].params for c in (many, few)]
+    assert (params[0]["encoder"] != params[1]["encoder"]).any()
 
 
 def test_best_parameters_are_kept_until_a_better_bound():

@@ -40,7 +40,8 @@ class Estimator:
         samples: the allowed numbers of samples, (least, most); None: no limit.
         unbiased: whether its expectation is the gradient of the bound on the hard
             program, for any program.
-        cost: evaluations of the program in a step, m being the number of samples.
+        cost: evaluations of the program in a step, m being the number of samples; an
+            explanation may follow after a comma or a colon.
         reference: the paper and its equation.
     """
 
@@ -52,6 +53,11 @@ class Estimator:
     unbiased: bool = False
     cost: str = "m"
     reference: str = ""
+
+    @property
+    def evaluations(self) -> str:
+        """The cost without its explanation."""
+        return self.cost.split(":")[0].split(",")[0]
 
     def complete(self, num_samples: int, given: Mapping[str, Any]) -> dict[str, Any]:
         """All hyper-parameters: the given ones, checked, over the defaults.
