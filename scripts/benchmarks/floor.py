@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from experiments.compiler import OPTIONS
 from scripts.benchmarks import plain
 from scripts.benchmarks.start import Start
 
@@ -74,7 +73,7 @@ def training(start: Start) -> Callable[[], jax.Array]:
         moved = [jax.tree.map(jnp.add, each, gradient) for each in moved]
         return operands, moved, multiplied(operands)
 
-    @jax.jit(donate_argnums=0, compiler_options=OPTIONS)
+    @jax.jit(donate_argnums=0)
     def steps(state):
         return jax.lax.fori_loop(0, start.settings["steps"], step, state)
 

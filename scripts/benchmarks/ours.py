@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import jax
 
-from experiments.compiler import OPTIONS
 from experiments.evaluation import Evaluator
 from experiments.step import EVALUATE, hyper_parameters, init_state, make_train_chunk
 from scripts.benchmarks.networks import NETWORKS
@@ -21,11 +20,7 @@ def training(name: str) -> Callable[[], dict[str, jax.Array]]:
     # Each call gives its state to the next: it is donated.
     state = jax.jit(lambda: init_state(task, config))()
     hyper, data = hyper_parameters(config), dict(task.data)
-    chunk = jax.jit(
-        make_train_chunk(task, config, network.steps),
-        donate_argnums=0,
-        compiler_options=OPTIONS,
-    )
+    chunk = make_train_chunk(task, config, network.steps)
 
     def go_on():
         nonlocal state
