@@ -23,16 +23,15 @@ class Product(NamedTuple):
     dimension_numbers: Any
 
 
-def products(jaxpr) -> Iterator[Product]:
-    """The matrix products of a jaxpr and of those inside it, in their order."""
+def equations(jaxpr) -> Iterator:
+    """The equations of a jaxpr and of those inside it, in their order."""
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            shapes = (variable.aval.shape for variable in equation.invars)
-            yield Product(*shapes, equation.params["dimension_numbers"])
+        yield equation
         for value in equation.params.values():
-            inner = getattr(value, "jaxpr", value)  # of a closed one
-            if hasattr(inner, "eqns"):
-                yield from products(inner)
+            for each in value if isinstance(value, tuple) else (value,):
+                inner = getattr(each, "jaxpr", each)  # of a closed one
+                if hasattr(inner, "eqns"):
+                    yield from equations(inner)
 
 
 def products_of(start: Start) -> list[Product]:
@@ -40,7 +39,14 @@ def products_of(start: Start) -> list[Product]:
     model, params = plain.make(start)
     gradient = jax.grad(plain.make_objective(model))
     traced = jax.make_jaxpr(gradient)(params, jax.random.key(0), *next(start.batches()))
-    return list(products(traced.jaxpr))
+    return [
+        Product(
+            *(operand.aval.shape for operand in equation.invars),
+            equation.params["dimension_numbers"],
+        )
+        for equation in equations(traced.jaxpr)
+        if equation.primitive.name == "dot_general"
+    ]
 
 
 def _stamped(x, i):

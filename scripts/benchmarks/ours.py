@@ -1,5 +1,6 @@
 """Training steps and evaluations of this project, as its own loop compiles them."""
 
+import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -13,9 +14,11 @@ from scripts.benchmarks.networks import NETWORKS
 SAMPLES = 1000
 
 
-def training(name: str) -> Callable[[], dict[str, jax.Array]]:
+def training(
+    name: str, compute_dtype: str = "float32"
+) -> Callable[[], dict[str, jax.Array]]:
     """Makes the function that goes on training for a turn of steps, one call."""
-    network = NETWORKS[name]
+    network = dataclasses.replace(NETWORKS[name], compute_dtype=compute_dtype)
     task, config = network.task(), network.config()
     # Each call gives its state to the next: it is donated.
     state = jax.jit(lambda: init_state(task, config))()
