@@ -12,9 +12,6 @@ import jax.numpy as jnp
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
-# The pass is done in so many parts. A loop is the one thing that XLA does not fuse with
-# what reads the bits: next to a logarithm, whole rounds would not be vectorised.
-_PARTS = 2
 
 
 def random_bits(key, shape: tuple[int, ...]) -> jax.Array:
@@ -43,16 +40,21 @@ def random_bits(key, shape: tuple[int, ...]) -> jax.Array:
 
 def _in_one_pass(key, size: int) -> jax.Array:
     high, low = jax.random.key_data(key)
-    length = -(-size // _PARTS)
 
-    def part(i, bits):
-        # The last part begins early rather than to go beyond the end.
-        start = jnp.minimum(i * length, size - length)
-        counters = start.astype(jnp.uint32) + jax.lax.iota(jnp.uint32, length)
+    def draw(unused):
+        counters = jax.lax.iota(jnp.uint32, size)
         words = _threefry(high, low, jnp.zeros_like(counters), counters)
-        return jax.lax.dynamic_update_slice(bits, words[0] ^ words[1], (start,))
+        return words[0] ^ words[1]
 
-    return jax.lax.fori_loop(0, _PARTS, part, jnp.zeros(size, jnp.uint32))
+    # The first turn draws, the second does nothing: a loop is the one thing that XLA
+    # does not fuse with what reads the bits, and rounds fused with a logarithm are not
+    # vectorised. Not halves in turns: devices that share a batch split the whole.
+    return jax.lax.fori_loop(
+        0,
+        2,
+        lambda turn, bits: jax.lax.cond(turn == 0, draw, lambda bits: bits, bits),
+        jnp.zeros(size, jnp.uint32),
+    )
 
 
 def _threefry(high, low, x, y) -> tuple[jax.Array, jax.Array]:
