@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments.data import MNIST_SHA256, Dataset, check_sha256
+from gumbel.threefry import random_bits
 
 BINARIZATIONS = ("static", "dynamic", "threshold")
 # Of np.packbits of the statically binarised splits of the shipped MNIST.
@@ -119,7 +120,7 @@ def dynamic_binarize(key: jax.Array, images: jax.Array) -> jax.Array:
       float32 [B, D] in {0, 1}.
     """
     rows, columns = images.shape
-    words = jax.random.bits(key, (rows, (columns + 1) // 2), jnp.uint32)
+    words = random_bits(key, (rows, (columns + 1) // 2))
     draws = jnp.concatenate([words >> 16, words & 0xFFFF], axis=1)[:, :columns]
     # 2^16 * grey / 255 = 257 * grey + grey / 255, rounded.
     limits = 257 * images.astype(jnp.uint32) + (images >= 128)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gumbel
+from experiments.precision import COMPUTE_DTYPES
 from experiments.prng import PRNGS
 from experiments.workdir import flatten
 
@@ -88,6 +89,7 @@ def common_rules() -> dict[str, Rule]:
         "options.replicates": optional(at_least(2)),
         "seed": (lambda seed: 0 <= seed < 2**32, "from 0 to 2**32 - 1"),
         "prng": one_of(PRNGS),
+        "compute_dtype": one_of(COMPUTE_DTYPES),
         **{field: at_least(1) for field in counts.split()},
         "learning_rate": positive(),
         "temperature": positive(),

@@ -34,6 +34,7 @@ from experiments.configuration import (
 )
 from experiments.latents import visible_bias_init
 from experiments.launch import launch
+from experiments.precision import COMPUTE_DTYPES
 from experiments.step import OPTIMIZERS, Task
 from gumbel import m2
 from gumbel.objectives import bernoulli_log_likelihood
@@ -259,6 +260,7 @@ def task_of(config, dataset: data.Dataset) -> Task:
         hidden=config.model.hidden,
         num_pixels=images.pixels.mean.size,
         visible_bias_init=visible_bias_init(images.pixels.mean),
+        compute_dtype=COMPUTE_DTYPES[config.compute_dtype],
         **channels,
     )
     fields = METHODS[config.method](config, model, images)

@@ -27,6 +27,7 @@ from experiments.latents import (
     visible_bias_init,
 )
 from experiments.launch import launch
+from experiments.precision import COMPUTE_DTYPES
 from experiments.step import Task
 from gumbel.coding import CODES
 from gumbel.nets import StochasticNet
@@ -49,7 +50,9 @@ def halves(pixels):
     return pixels[:, :half], pixels[:, half:]
 
 
-def make_model(config, pixel_mean: np.ndarray) -> StochasticNet:
+def make_model(
+    config, pixel_mean: np.ndarray, compute_dtype: Any = None
+) -> StochasticNet:
     """The network, its visible biases set to the logit of the lower pixels' means."""
     return StochasticNet(
         latent_shape=FAMILIES[config.family].latent_shape(
@@ -59,6 +62,7 @@ def make_model(config, pixel_mean: np.ndarray) -> StochasticNet:
         code=CODES[config.code],
         num_pixels=len(pixel_mean),
         visible_bias_init=visible_bias_init(pixel_mean),
+        compute_dtype=compute_dtype,
     )
 
 
@@ -121,7 +125,9 @@ def make_task(config) -> Task:
     pixels, checksum = load_pixels(config)
     family = FAMILIES[config.model.family]
     _, lower_mean = halves(pixels.mean[None])
-    model = make_model(config.model, lower_mean[0])
+    model = make_model(
+        config.model, lower_mean[0], COMPUTE_DTYPES[config.compute_dtype]
+    )
 
     def init(key):
         nothing = jnp.zeros((1, model.num_pixels))

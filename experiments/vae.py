@@ -39,6 +39,7 @@ from experiments.latents import (
     visible_bias_init,
 )
 from experiments.launch import launch
+from experiments.precision import COMPUTE_DTYPES
 from experiments.step import Task
 from gumbel.coding import CODES
 from gumbel.nets import DiscreteVae
@@ -92,7 +93,9 @@ def check_layers(model, objective: str) -> None:
         )
 
 
-def make_model(config, pixel_mean: np.ndarray) -> DiscreteVae:
+def make_model(
+    config, pixel_mean: np.ndarray, compute_dtype: Any = None
+) -> DiscreteVae:
     """The network, its visible biases set to the logit of the pixel means.
 
     The tanh layers of a connection have the size of the stochastic layer that it leads
@@ -123,6 +126,7 @@ def make_model(config, pixel_mean: np.ndarray) -> DiscreteVae:
         centre_inits=()
         if config.centring is None
         else tuple(functools.partial(jnp.copy, centre) for centre in centres),
+        compute_dtype=compute_dtype,
     )
 
 
@@ -230,7 +234,7 @@ def make_task(config) -> Task:
     check_layers(config.model, config.objective)
     pixels, checksum = load_pixels(config)
     family, prior = FAMILIES[config.model.family], PRIORS[config.model.prior]
-    model = make_model(config.model, pixels.mean)
+    model = make_model(config.model, pixels.mean, COMPUTE_DTYPES[config.compute_dtype])
     program = make_program(model, family, prior)
     return Task(
         experiment="vae",

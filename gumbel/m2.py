@@ -6,13 +6,14 @@ C and E channels in and out.
 
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from gumbel import conv
-from gumbel.nets import Initializer, Mlp
+from gumbel.nets import Initializer, Mlp, product_in
 
 # Of q(z|x, y) and p(x|y, z), as in Kingma et al. (2014). At Glorot weights the style is
 # informative at once, the decoder never needs the class, and the unlabelled images make
@@ -34,6 +35,7 @@ class M2(nn.Module):
         features: [B, D] -> [B, H].
         style: [B, H], the class added in and rectified -> [B, 2·N].
         decoder: class and style side by side, [B, K + N] -> [B, D].
+        compute_dtype: of the products of the class, see `nets.product_in`.
     """
 
     num_classes: int
@@ -42,6 +44,7 @@ class M2(nn.Module):
     features: nn.Module
     style: nn.Module
     decoder: nn.Module
+    compute_dtype: Any = None
 
     def classify(self, x):
         """Logits of q(y|x), one variable: [B, D] -> [B, 1, K]."""
@@ -63,7 +66,11 @@ class M2(nn.Module):
             Location and positive scale, each [B, N]; of scale near 1 at the start.
         """
         class_weights = nn.Dense(
-            features.shape[1], use_bias=False, kernel_init=SMALL, name="class_features"
+            features.shape[1],
+            use_bias=False,
+            kernel_init=SMALL,
+            dot_general=product_in(self.compute_dtype),
+            name="class_features",
         )
         h = self.style(nn.relu(features + class_weights(y[:, 0])))
         loc, log_scale = jnp.split(h, 2, axis=1)
@@ -86,6 +93,7 @@ def mlp(
     hidden: Sequence[int],
     num_pixels: int,
     visible_bias_init: Initializer,
+    compute_dtype: Any = None,
 ) -> M2:
     """M2 of fully connected networks, each with the same hidden layers.
 
@@ -95,17 +103,24 @@ def mlp(
         hidden: widths, at least one; the decoder has them in reverse.
         num_pixels: D.
         visible_bias_init: initialiser of the bias of the pixels' logits.
+        compute_dtype: of all products, see `nets.product_in`.
     """
     first, *rest = hidden
+    own = {"compute_dtype": compute_dtype}
     return M2(
         num_classes=num_classes,
         num_styles=num_styles,
-        classifier=Mlp(tuple(hidden), num_classes),
-        features=Mlp((), first, kernel_init=SMALL),
-        style=Mlp(tuple(rest), 2 * num_styles, kernel_init=SMALL),
+        classifier=Mlp(tuple(hidden), num_classes, **own),
+        features=Mlp((), first, kernel_init=SMALL, **own),
+        style=Mlp(tuple(rest), 2 * num_styles, kernel_init=SMALL, **own),
         decoder=Mlp(
-            tuple(reversed(hidden)), num_pixels, visible_bias_init, kernel_init=SMALL
+            tuple(reversed(hidden)),
+            num_pixels,
+            visible_bias_init,
+            kernel_init=SMALL,
+            **own,
         ),
+        **own,
     )
 
 
@@ -116,11 +131,13 @@ class Conv(nn.Module):
         features: E.
         convolve: conv.down or conv.up.
         kernel_init: initialiser of the weights.
+        compute_dtype: of the products, as in `nets.product_in`.
     """
 
     features: int
     convolve: Callable[[jax.Array, jax.Array], jax.Array]
     kernel_init: Initializer = nn.initializers.glorot_uniform()
+    compute_dtype: Any = None
 
     @nn.compact
     def __call__(self, x):
@@ -128,7 +145,10 @@ class Conv(nn.Module):
         shape = (5, 5, x.shape[3], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (1, 1, 1, self.features))
-        return self.convolve(x, kernel) + bias
+        if self.compute_dtype is None:
+            return self.convolve(x, kernel) + bias
+        narrow = (operand.astype(self.compute_dtype) for operand in (x, kernel))
+        return self.convolve(*narrow).astype(x.dtype) + bias
 
 
 class ConvEncoder(nn.Module):
@@ -138,22 +158,25 @@ class ConvEncoder(nn.Module):
         channels: of each convolution.
         features: width of the output.
         top_init: initialiser of the weights of the dense layer.
+        compute_dtype: of all products.
     """
 
     channels: Sequence[int]
     features: int
     top_init: Initializer = nn.initializers.glorot_uniform()
+    compute_dtype: Any = None
 
     @nn.compact
     def __call__(self, x):
         """Maps square images, [B, D], D = S², to [B, features]."""
+        own = {"compute_dtype": self.compute_dtype}
         side = math.isqrt(x.shape[1])
         h = x.reshape(-1, side, side, 1).astype(jnp.float32)
         for channels in self.channels:
             odd = h.shape[1] % 2
             h = jnp.pad(h, ((0, 0), (0, odd), (0, odd), (0, 0)))
-            h = nn.relu(Conv(channels, conv.down)(h))
-        top = Mlp((), self.features, kernel_init=self.top_init)
+            h = nn.relu(Conv(channels, conv.down, **own)(h))
+        top = Mlp((), self.features, kernel_init=self.top_init, **own)
         return top(h.reshape(h.shape[0], -1))
 
 
@@ -166,22 +189,25 @@ class ConvDecoder(nn.Module):
         channels: of each convolution of the encoder.
         num_pixels: D = S².
         visible_bias_init: initialiser of the bias of the pixels' logits.
+        compute_dtype: of all products.
     """
 
     channels: Sequence[int]
     num_pixels: int
     visible_bias_init: Initializer
+    compute_dtype: Any = None
 
     @nn.compact
     def __call__(self, code):
         """Maps [B, K + N] to logits, [B, D]."""
+        own = {"compute_dtype": self.compute_dtype}
         *below, top = self.channels
         side, *sides, lowest = _sides(self.num_pixels, len(self.channels))
-        h = Mlp((), lowest**2 * top, kernel_init=SMALL)(code)
+        h = Mlp((), lowest**2 * top, kernel_init=SMALL, **own)(code)
         h = nn.relu(h.reshape(-1, lowest, lowest, top))
         for channels, size in zip(reversed(below), reversed(sides), strict=True):
-            h = nn.relu(Conv(channels, conv.up)(h)[:, :size, :size])
-        h = Conv(1, conv.up, kernel_init=SMALL)(h)[:, :side, :side]
+            h = nn.relu(Conv(channels, conv.up, **own)(h)[:, :size, :size])
+        h = Conv(1, conv.up, kernel_init=SMALL, **own)(h)[:, :side, :side]
         bias = self.param("bias", self.visible_bias_init, (self.num_pixels,), h.dtype)
         return h.reshape(-1, self.num_pixels) + bias[None]
 
@@ -201,6 +227,7 @@ def convolutional(
     num_pixels: int,
     visible_bias_init: Initializer,
     channels: Sequence[int],
+    compute_dtype: Any = None,
 ) -> M2:
     """M2 of convolutional networks, of the kind of Jang et al. (2017).
 
@@ -213,14 +240,16 @@ def convolutional(
         visible_bias_init: initialiser of the bias of the pixels' logits.
         channels: of the convolutions, from the pixels up, at least one; those of the
             decoder are their mirror image.
+        compute_dtype: of all products, see `nets.product_in`.
     """
     first, *rest = hidden
-    channels = tuple(channels)
+    channels, own = tuple(channels), {"compute_dtype": compute_dtype}
     return M2(
         num_classes=num_classes,
         num_styles=num_styles,
-        classifier=ConvEncoder(channels, num_classes),
-        features=ConvEncoder(channels, first, top_init=SMALL),
-        style=Mlp(tuple(rest), 2 * num_styles, kernel_init=SMALL),
-        decoder=ConvDecoder(channels, num_pixels, visible_bias_init),
+        classifier=ConvEncoder(channels, num_classes, **own),
+        features=ConvEncoder(channels, first, top_init=SMALL, **own),
+        style=Mlp(tuple(rest), 2 * num_styles, kernel_init=SMALL, **own),
+        decoder=ConvDecoder(channels, num_pixels, visible_bias_init, **own),
+        **own,
     )

@@ -1,7 +1,9 @@
 """Flax networks with layers of discrete latents; the only linen file."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -10,6 +12,25 @@ import jax.numpy as jnp
 from gumbel.coding import plain_code
 
 Initializer = Callable
+
+
+def product_in(dtype) -> Callable:
+    """The `dot_general` of layers whose products are of a dtype, forward and backward.
+
+    The operands are cast to it, the result back to their own, and so are the gradients:
+    parameters, biases and all that follows keep their dtype.
+
+    Args:
+        dtype: of the products; None for that of the operands.
+    """
+
+    def product(left, right, *args, **options):
+        if dtype is None:
+            return jax.lax.dot_general(left, right, *args, **options)
+        narrow = (operand.astype(dtype) for operand in (left, right))
+        return jax.lax.dot_general(*narrow, *args, **options).astype(left.dtype)
+
+    return product
 
 
 class Mlp(nn.Module):
@@ -23,6 +44,7 @@ class Mlp(nn.Module):
         bias_init: initialiser of the output's bias.
         activation: the non-linearity.
         kernel_init: initialiser of all weights.
+        compute_dtype: of the products, see `product_in`.
     """
 
     hidden: Sequence[int]
@@ -30,15 +52,19 @@ class Mlp(nn.Module):
     bias_init: Initializer = nn.initializers.zeros
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     kernel_init: Initializer = nn.initializers.glorot_uniform()
+    compute_dtype: Any = None
 
     @nn.compact
     def __call__(self, x):
         """Maps [..., D] to [..., features]."""
+        dense = functools.partial(
+            nn.Dense,
+            kernel_init=self.kernel_init,
+            dot_general=product_in(self.compute_dtype),
+        )
         for width in self.hidden:
-            x = self.activation(nn.Dense(width, kernel_init=self.kernel_init)(x))
-        return nn.Dense(
-            self.features, kernel_init=self.kernel_init, bias_init=self.bias_init
-        )(x)
+            x = self.activation(dense(width)(x))
+        return dense(self.features, bias_init=self.bias_init)(x)
 
 
 class DiscreteVae(nn.Module):
@@ -62,6 +88,7 @@ class DiscreteVae(nn.Module):
         code: value of a layer, [B, N] or [B, N, K] -> input of its neighbours, [B, U].
         activation: the non-linearity of the hidden layers.
         centre_inits: of each encoder, () -> its first centre; none where not centred.
+        compute_dtype: of the products, see `product_in`.
     """
 
     latent_shapes: Sequence[tuple[int, ...]]
@@ -71,17 +98,20 @@ class DiscreteVae(nn.Module):
     code: Callable[[jax.Array], jax.Array] = plain_code
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     centre_inits: Sequence[Callable[[], jax.Array]] = ()
+    compute_dtype: Any = None
 
     def setup(self):
         sizes = [math.prod(shape) for shape in self.latent_shapes]
+        mlp = functools.partial(
+            Mlp, activation=self.activation, compute_dtype=self.compute_dtype
+        )
         self.encoder, *self.higher_encoders = (
-            Mlp(widths, size, activation=self.activation)
-            for widths, size in zip(self.hidden, sizes, strict=True)
+            mlp(widths, size) for widths, size in zip(self.hidden, sizes, strict=True)
         )
         below = [(self.num_pixels, self.visible_bias_init)]
         below += [(size, nn.initializers.zeros) for size in sizes[:-1]]
         self.decoder, *self.higher_decoders = (
-            Mlp(tuple(reversed(widths)), size, bias_init, self.activation)
+            mlp(tuple(reversed(widths)), size, bias_init)
             for widths, (size, bias_init) in zip(self.hidden, below, strict=True)
         )
         self.prior = self.param("prior", nn.initializers.zeros, self.latent_shapes[-1])
@@ -147,6 +177,7 @@ class StochasticNet(nn.Module):
         code: value of a layer, [B, N] or [B, N, K] -> input of the next, [B, U].
         num_pixels: D of the output.
         visible_bias_init: initialiser of the output's bias.
+        compute_dtype: of the products, see `product_in`.
     """
 
     latent_shape: tuple[int, ...]
@@ -154,6 +185,7 @@ class StochasticNet(nn.Module):
     code: Callable[[jax.Array], jax.Array]
     num_pixels: int
     visible_bias_init: Initializer
+    compute_dtype: Any = None
 
     @nn.compact
     def __call__(self, x, value_of: Callable[[str, jax.Array], jax.Array]):
@@ -163,9 +195,10 @@ class StochasticNet(nn.Module):
             x: the input.
             value_of: (name of a layer, its logits) -> its value.
         """
+        linear = functools.partial(Mlp, (), compute_dtype=self.compute_dtype)
         h = x
         for name in (f"z{layer}" for layer in range(1, self.num_layers + 1)):
-            logits = Mlp((), math.prod(self.latent_shape), name=name)(h)
+            logits = linear(math.prod(self.latent_shape), name=name)(h)
             logits = logits.reshape(x.shape[0], *self.latent_shape)
             h = self.code(value_of(name, logits))
-        return Mlp((), self.num_pixels, self.visible_bias_init, name="pixels")(h)
+        return linear(self.num_pixels, self.visible_bias_init, name="pixels")(h)

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from gumbel.checks import check_classes, check_logits, check_positive
+from gumbel.threefry import random_bits
 
 # The largest float32 below 1, so that log1p(-u) stays finite.
 _ALMOST_ONE = 1.0 - 2.0**-24
@@ -59,7 +60,7 @@ def gumbel_noise(key, shape: tuple[int, ...]):
     Returns:
         float32 array of that shape.
     """
-    return _gumbel_from_bits(jax.random.bits(key, shape, jnp.uint32))
+    return _gumbel_from_bits(random_bits(key, shape))
 
 
 def logistic_noise(key, shape: tuple[int, ...]):
@@ -72,7 +73,7 @@ def logistic_noise(key, shape: tuple[int, ...]):
     Returns:
         float32 array of that shape.
     """
-    return _logistic_from_bits(jax.random.bits(key, shape, jnp.uint32))
+    return _logistic_from_bits(random_bits(key, shape))
 
 
 def straight_through(hard, soft):
@@ -167,7 +168,7 @@ def categorical(key, logits):
     logits = jax.lax.stop_gradient(jnp.asarray(logits))
     masses = _integer_masses(logits)
     above = jnp.cumsum(masses, axis=-1, dtype=jnp.uint32)
-    number = jax.random.bits(key, (*logits.shape[:-1], 1), jnp.uint32) >> 1
+    number = random_bits(key, (*logits.shape[:-1], 1)) >> 1
     return ((above - masses <= number) & (number < above)).astype(logits.dtype)
 
 

@@ -13,6 +13,11 @@ against XLA's own and, where it is installed, PyTorch's.
 marginalisation: a training step of M2 with the class marginalised against one with the
 class sampled once, by the number of classes K, with random labels; a line a + b·K
 through each. Written to DIR [runs/benchmark] as a figure and as JSON, too.
+training: steps of all networks, against a plain Flax loop and, where it is installed,
+PyTorch, eager and compiled; and against their floor, the bare matrix products and
+Adam's memory traffic. With compile time, peak memory and the time of an evaluation.
+Written to DIR [runs/benchmark] as JSON, too; recorded in results/benchmark, it is a
+table of the README.
 """
 
 import sys
@@ -25,6 +30,7 @@ from scripts.benchmarks.draws import categorical, noise  # noqa: E402
 from scripts.benchmarks.likelihood import likelihood  # noqa: E402
 from scripts.benchmarks.marginalisation import marginalisation  # noqa: E402
 from scripts.benchmarks.samples import samples  # noqa: E402
+from scripts.benchmarks.training import training  # noqa: E402
 
 BENCHMARKS = {
     "noise": noise,
@@ -33,13 +39,16 @@ BENCHMARKS = {
     "samples": samples,
     "convolutions": convolutions,
     "marginalisation": marginalisation,
+    "training": training,
 }
+# Those that write what they find.
+WRITING = ("marginalisation", "training")
 
 
 def main(argv: list[str]) -> None:
     """Runs one benchmark, with the folder that it writes where it writes one."""
     name, *folder = argv[1:] or [""]
-    if name not in BENCHMARKS or len(folder) > (name == "marginalisation"):
+    if name not in BENCHMARKS or len(folder) > (name in WRITING):
         sys.exit(f"usage: scripts/benchmark.py {{{','.join(BENCHMARKS)}}} [DIR]")
     BENCHMARKS[name](*map(Path, folder))
 

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from experiments.records import RESULTS, make_record  # noqa: E402
 from experiments.workdir import write_json  # noqa: E402
-from scripts import published_tables, run_tables  # noqa: E402
+from scripts import published_tables, run_tables, training_table  # noqa: E402
 from scripts.cells import make_figure  # noqa: E402
 from scripts.tables import FIGURES, TABLES  # noqa: E402
 
@@ -42,6 +42,7 @@ def tables() -> dict[str, Callable[[], str]]:
         ),
         "vae": lambda: run_tables.runs_table("vae"),
         "omniglot": lambda: run_tables.runs_table("omniglot"),
+        "training": training_table.recorded,
     }
     for budget, suffix in (("cpu", ""), ("paper", "-paper")):
         recorded = [name for name in TABLES if published_tables.find(name, budget)]

@@ -39,14 +39,19 @@ def mnist():
     return data.load("mnist")
 
 
-@pytest.fixture
-def digits(mnist, monkeypatch):
-    """Few real digits, 4,000 to train and 500 to test, instead of the data set."""
+@pytest.fixture(scope="session")
+def few_digits(mnist):
+    """Few real digits, 4,000 to train and 500 to test."""
     train = data.Split(mnist.train.images[:4000], mnist.train.labels[:4000])
     test = data.Split(mnist.test.images[:500], mnist.test.labels[:500])
-    few = data.Dataset("few digits", train, test, test, "of a part", 10)
-    monkeypatch.setattr(data, "load", lambda name, data_dir=None: few)
-    return few
+    return data.Dataset("few digits", train, test, test, "of a part", 10)
+
+
+@pytest.fixture
+def digits(few_digits, monkeypatch):
+    """Few real digits instead of the data set."""
+    monkeypatch.setattr(data, "load", lambda name, data_dir=None: few_digits)
+    return few_digits
 
 
 @pytest.fixture

@@ -1,8 +1,11 @@
 """How everything is timed: in turns, in one run, and the median."""
 
+import os
 import platform
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,10 +13,12 @@ import numpy as np
 REPEATS = 15
 
 
-def medians(functions: dict[str, Callable], *args) -> dict[str, float]:
+def medians(
+    functions: dict[str, Callable], *args, repeats: int = REPEATS
+) -> dict[str, float]:
     """Median seconds a call, the functions taking turns so that drift hits all."""
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for repeat in range(REPEATS + 1):
+    for repeat in range(repeats + 1):
         for name, function in functions.items():
             started = time.perf_counter()
             jax.block_until_ready(function(*args))
@@ -28,3 +33,15 @@ def conditions(what: str) -> None:
         f"{what}, median of {REPEATS}, jax {jax.__version__}, "
         f"{jax.devices()[0].device_kind}, {platform.processor() or platform.machine()}"
     )
+
+
+def machine() -> dict[str, Any]:
+    """The processor, how much of it there is to use, and what else is running."""
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.exists() else []
+    models = [line.split(": ")[1] for line in lines if line.startswith("model name")]
+    return {
+        "cpu": models[0] if models else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load": os.getloadavg()[0],
+    }

@@ -1,0 +1,67 @@
+"""Who trains: this project, a plain Flax loop, and PyTorch where it is installed."""
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from scripts.benchmarks.start import Start
+
+OURS, NARROW = "this project", "this project, bfloat16"
+PLAIN, EAGER, COMPILED = "plain Flax", "PyTorch eager", "torch.compile"
+# What /proc/cpuinfo calls products of bfloat16.
+_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+# Each loads its own library and no other: a process may be asked what one takes.
+def _ours(name: str, start: Start | None) -> Callable[[], Any]:
+    from scripts.benchmarks import ours
+
+    del start
+    return ours.training(name)
+
+
+def _narrow(name: str, start: Start | None) -> Callable[[], Any]:
+    from scripts.benchmarks import ours
+
+    del start
+    return ours.training(name, "bfloat16")
+
+
+def _plain(name: str, start: Start) -> Callable[[], Any]:
+    from scripts.benchmarks import plain
+
+    return plain.training(start)
+
+
+def _eager(name: str, start: Start) -> Callable[[], Any]:
+    from scripts.benchmarks import pytorch_loop
+
+    return pytorch_loop.eager(start)
+
+
+def _compiled(name: str, start: Start) -> Callable[[], Any]:
+    from scripts.benchmarks import pytorch_loop
+
+    return pytorch_loop.compiled(start)
+
+
+# (name of a network, its start) -> the function that goes on training for a turn of
+# steps. The start of ours is not needed.
+IMPLEMENTATIONS: Mapping[str, Callable[[str, Start | None], Callable[[], Any]]] = {
+    OURS: _ours,
+    NARROW: _narrow,
+    PLAIN: _plain,
+    EAGER: _eager,
+    COMPILED: _compiled,
+}
+
+
+def installed() -> list[str]:
+    """The names of those that can run here, and to some advantage."""
+    missing = set() if importlib.util.find_spec("torch") else {EAGER, COMPILED}
+    described = Path("/proc/cpuinfo")
+    words = described.read_text().split() if described.exists() else []
+    if not _BFLOAT16 & set(words):
+        missing.add(NARROW)
+    return [name for name in IMPLEMENTATIONS if name not in missing]

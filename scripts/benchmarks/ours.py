@@ -1,0 +1,48 @@
+"""Training steps and evaluations of this project, as its own loop compiles them."""
+
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+
+import jax
+
+from experiments.evaluation import Evaluator
+from experiments.step import EVALUATE, hyper_parameters, init_state, make_train_chunk
+from scripts.benchmarks.networks import NETWORKS
+
+SAMPLES = 1000
+
+
+def training(
+    name: str, compute_dtype: str = "float32"
+) -> Callable[[], dict[str, jax.Array]]:
+    """Makes the function that goes on training for a turn of steps, one call."""
+    network = dataclasses.replace(NETWORKS[name], compute_dtype=compute_dtype)
+    task, config = network.task(), network.config()
+    # Each call gives its state to the next: it is donated.
+    state = jax.jit(lambda: init_state(task, config))()
+    hyper, data = hyper_parameters(config), dict(task.data)
+    chunk = make_train_chunk(task, config, network.steps)
+
+    def go_on():
+        nonlocal state
+        state, metrics = chunk(state, hyper, data)
+        return jax.block_until_ready(metrics)
+
+    return go_on
+
+
+def evaluation_seconds(name: str) -> float:
+    """Seconds that L_1000 over the test set takes, at the first parameters."""
+    network = NETWORKS[name]
+    task, config = network.task(), network.config()
+    state = jax.jit(lambda: init_state(task, config))()
+    key = jax.random.fold_in(state.key, EVALUATE)
+    size = config.eval_batch_size
+    few = {"test": tuple(array[:size] for array in task.evaluation["test"])}
+    make = functools.partial(Evaluator, task.program, batch_size=size, key=key)
+    make(few)(state.params, "test", SAMPLES)  # compiles
+    started = time.perf_counter()
+    make(task.evaluation)(state.params, "test", SAMPLES)
+    return time.perf_counter() - started
