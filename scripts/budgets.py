@@ -160,7 +160,7 @@ _M2_CONV = Budget(
         "num_steps": 600,
         "batch_size": 50,
         "model.channels": (16, 32, 64),
-        "eval_samples": 10,
+        "eval_samples": 1,
         "log_every": 50,
         "eval_every": 150,
         "checkpoint_every": 150,
