@@ -157,13 +157,13 @@ def _m2(cpu: Budget) -> dict[str, Budget]:
 # half the channels, half the batch, few steps, and no choice of α.
 _M2_CONV = Budget(
     {
-        "num_steps": 600,
+        "num_steps": 400,
         "batch_size": 50,
         "model.channels": (16, 32, 64),
         "eval_samples": 1,
         "log_every": 50,
-        "eval_every": 150,
-        "checkpoint_every": 150,
+        "eval_every": 100,
+        "checkpoint_every": 200,
     },
     {"*": {}},
     seeds=5,
