@@ -38,7 +38,7 @@ def training(out: Path = REPOSITORY / "runs" / "benchmark") -> None:
         print(f"PyTorch is not installed: no rows of {' and '.join(missing)}")
     out.mkdir(parents=True, exist_ok=True)
     values: dict[str, Any] = {"machine": machine(), "repeats": REPEATS, "networks": []}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         # Nothing that was compiled before shortens the compilation that is timed.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
         for name, network in NETWORKS.items():
@@ -77,7 +77,7 @@ def _processes(name: str, names: list[str], start: Start, folder: Path) -> dict:
     start.save(path)
     for each in names:
         # An empty folder: it is a compilation that is timed, not a look into a cache.
-        with tempfile.TemporaryDirectory() as cache:
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
             command = [sys.executable, "-m", fresh.__name__, name, each, str(path)]
             lines = subprocess.check_output(
                 command,
