@@ -26,6 +26,15 @@ def test_first_signal_is_noted_and_the_second_has_its_usual_effect(usual):
         assert stopping() and calls == [number]
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """Ctrl-C as in a terminal; what a shell starts in the background ignores it."""
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_second_ctrl_c_is_a_keyboard_interrupt():
     with interruptions() as stopping:
         signal.raise_signal(signal.SIGTERM)
