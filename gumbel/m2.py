@@ -145,10 +145,7 @@ class Conv(nn.Module):
         shape = (5, 5, x.shape[3], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (1, 1, 1, self.features))
-        if self.compute_dtype is None:
-            return self.convolve(x, kernel) + bias
-        narrow = (operand.astype(self.compute_dtype) for operand in (x, kernel))
-        return self.convolve(*narrow).astype(x.dtype) + bias
+        return product_in(self.compute_dtype, self.convolve)(x, kernel) + bias
 
 
 class ConvEncoder(nn.Module):

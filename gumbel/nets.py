@@ -14,21 +14,22 @@ from gumbel.coding import plain_code
 Initializer = Callable
 
 
-def product_in(dtype) -> Callable:
-    """The `dot_general` of layers whose products are of a dtype, forward and backward.
+def product_in(dtype, multiply: Callable = jax.lax.dot_general) -> Callable:
+    """A product whose operands are of a dtype, forward and backward.
 
-    The operands are cast to it, the result back to their own, and so are the gradients:
-    parameters, biases and all that follows keep their dtype.
+    They are cast to it, the result back to the left one's own, and so are the
+    gradients: parameters, biases and all that follows keep their dtype.
 
     Args:
-        dtype: of the products; None for that of the operands.
+        dtype: of the operands; None for that which they have.
+        multiply: (left, right, …) -> their product, in layers the `dot_general`.
     """
 
     def product(left, right, *args, **options):
         if dtype is None:
-            return jax.lax.dot_general(left, right, *args, **options)
+            return multiply(left, right, *args, **options)
         narrow = (operand.astype(dtype) for operand in (left, right))
-        return jax.lax.dot_general(*narrow, *args, **options).astype(left.dtype)
+        return multiply(*narrow, *args, **options).astype(left.dtype)
 
     return product
 

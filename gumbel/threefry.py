@@ -1,4 +1,4 @@
-"""The bits of jax.random, the same ones, in a fifth of the time on CPU.
+"""The bits of jax.random, the same ones, in less time on CPU.
 
 There jax.random.bits is a loop of five passes over all counters, each written to memory
 and read again; here all rounds of Threefry-2x32 (Salmon, Moraes, Dror & Shaw, 2011) are
