@@ -21,8 +21,9 @@ from experiments.checkpoint import Checkpoints
 from experiments.evaluation import Evaluator
 from experiments.interrupt import Interrupted
 from experiments.mesh import local, whole
-from experiments.step import Task, TrainState, hyper_parameters, static_fields
+from experiments.step import Task, TrainState
 from experiments.together import Together
+from experiments.traced import hyper_parameters, static_fields
 
 
 @dataclasses.dataclass

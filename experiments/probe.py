@@ -20,7 +20,8 @@ import gumbel
 from experiments.batches import batch_indices
 from experiments.configuration import ConfigError, check_config, common_rules
 from experiments.grid import point_config
-from experiments.step import INIT, ORDER, Task, hyper_parameters, static_options
+from experiments.step import INIT, ORDER, Task
+from experiments.traced import hyper_parameters, static_options
 from gumbel import quality
 
 ESTIMATORS = gumbel.estimators.ESTIMATORS

@@ -22,7 +22,8 @@ from experiments.records import (
     other_numbers,
     read_record,
 )
-from experiments.step import check_task, static_fields
+from experiments.step import check_task
+from experiments.traced import static_fields
 from experiments.train import train
 from experiments.workdir import differences, flatten, write_json
 

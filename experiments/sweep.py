@@ -20,14 +20,8 @@ from experiments.checkpoint import Checkpoints
 from experiments.configuration import check_config, common_rules
 from experiments.evaluation import Evaluator, nll_summary
 from experiments.mesh import local
-from experiments.step import (
-    EVALUATE,
-    Task,
-    TrainState,
-    check_task,
-    hyper_parameters,
-    static_fields,
-)
+from experiments.step import EVALUATE, Task, TrainState, check_task
+from experiments.traced import hyper_parameters, static_fields
 from experiments.train import first_state
 from experiments.workdir import default_workdir, write_json
 

@@ -28,8 +28,8 @@ from experiments.step import (
     TrainState,
     check_task,
     seeded_state,
-    static_fields,
 )
+from experiments.traced import static_fields
 from experiments.workdir import claim, versions, write_json
 
 

@@ -24,6 +24,7 @@ columns are explained in gumbel/quality.py. Writes table.md, quality.json and
 quality.png to --out.
 """
 
+import functools
 import importlib
 import sys
 import time
@@ -104,10 +105,13 @@ def _milliseconds(function: Callable, *args) -> float:
 
 def measure(probe: Probe, name: str, temperatures, exact, noise: float) -> list[dict]:
     """The rows of one estimator; a single one where temperature has no effect."""
-    warm_up = probe.warm_up(name, _WARMUP.value)
+    # Once a temperature: it may take longer than all the rest.
+    warm_up = functools.cache(
+        functools.partial(probe.warm_up(name, _WARMUP.value), _key(9))
+    )
     gradient = probe.gradient(name)
     moments = probe.moments(name, _REPEATS.value)
-    state = warm_up(_key(9), temperatures[0])
+    state = warm_up(temperatures[0])
     low, high = (gradient(_key(4), t, state) for t in (0.37, 1.7))
     annealed = bool((low != high).any())
     dead = jax.jit(
@@ -123,7 +127,7 @@ def measure(probe: Probe, name: str, temperatures, exact, noise: float) -> list[
     )
     rows = []
     for temperature in temperatures if annealed else [1.0]:
-        state = warm_up(_key(9), temperature)
+        state = warm_up(temperature)
         found = moments(_key(6), temperature, state)
         rows.append(
             {"estimator": name, "temperature": temperature if annealed else None}

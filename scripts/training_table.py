@@ -39,7 +39,7 @@ def _costs(networks: list[dict[str, Any]]) -> str:
     rows = []
     for found in networks:
         cells = [
-            f"{one['compile_seconds']:.1f}; {one['peak_mib']:,.0f}"
+            f"{one['compile_seconds']:.1f}; {_memory(one['peak_mib'])}"
             for one in (found["processes"][each] for each in names)
         ]
         seconds = found.get("evaluation_seconds")
@@ -47,6 +47,10 @@ def _costs(networks: list[dict[str, Any]]) -> str:
             [found["name"], *cells, "–" if seconds is None else f"{seconds:.0f}"]
         )
     return report.markdown(header, rows)
+
+
+def _memory(mib: float | None) -> str:
+    return "–" if mib is None else f"{mib:,.0f}"
 
 
 def _note(values: dict[str, Any]) -> str:

@@ -18,6 +18,7 @@ from experiments.checkpoint import Checkpoints
 from experiments.data import Dataset, Split
 from experiments.report import read_metrics
 from experiments.step import Task
+from experiments.traced import hyper_parameters
 
 PIXELS, VARIABLES, CLASSES = 5, 2, 3
 TIMINGS = ("seconds", "steps_per_second")
@@ -148,7 +149,7 @@ def run_chunk(task, config, num_steps):
     """The state and metrics of the first steps."""
     chunk = step.make_train_chunk(task, config, num_steps)
     state = init_state(task, config)
-    return chunk(state, step.hyper_parameters(config), dict(task.data))
+    return chunk(state, hyper_parameters(config), dict(task.data))
 
 
 def counting(program):

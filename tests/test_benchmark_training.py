@@ -19,7 +19,7 @@ NAMES = ("784-(20×10)-784", "200H~784V, m = 5")
 def tiny(digits, monkeypatch):
     """Two networks, two steps a turn and no process but this."""
     few = {n: dataclasses.replace(networks.NETWORKS[n], steps=2) for n in NAMES}
-    for module in (networks, ours, training):
+    for module in (networks, training):
         monkeypatch.setattr(module, "NETWORKS", few)
     monkeypatch.setattr(training, "REPEATS", 1)
     monkeypatch.setattr(training, "installed", lambda: [OURS, PLAIN])

@@ -15,6 +15,7 @@ from experiments.binarization import dynamic_binarize
 from experiments.configuration import ConfigError
 from experiments.evaluation import Evaluator
 from experiments.together import Together
+from experiments.traced import hyper_parameters
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def compiled_chunk(task, config, devices):
     state = quick_jit(
         lambda: step.init_state(task, config), out_shardings=mesh.whole(devices)
     )()
-    args = state, step.hyper_parameters(config), dict(task.data)
+    args = state, hyper_parameters(config), dict(task.data)
     args = state, *jax.device_put(args[1:], mesh.whole(devices))
     return chunk.lower(*args).compile(quick_jit.keywords["compiler_options"]), args
 

@@ -12,6 +12,7 @@ from experiments import step, vae
 from experiments.batches import batch_indices
 from experiments.binarization import dynamic_binarize
 from experiments.configuration import ConfigError
+from experiments.traced import hyper_parameters
 
 HAND_OPTIMIZERS = {
     "adam": optax.adam,
@@ -65,7 +66,7 @@ def test_chunk_equals_a_loop_written_by_hand(optimizer):
 def test_chunk_does_not_depend_on_where_chunks_begin():
     task, config = runs.task(), runs.config(estimator="exact")
     whole, _ = runs.run_chunk(task, config, 4)
-    state, hyper = runs.init_state(task, config), step.hyper_parameters(config)
+    state, hyper = runs.init_state(task, config), hyper_parameters(config)
     chunk = step.make_train_chunk(task, config, 2)
     for _ in range(2):
         state, _ = chunk(state, hyper, dict(task.data))
@@ -77,7 +78,7 @@ def test_step_estimates_at_the_temperature_of_its_step():
     task, config = runs.task(), runs.config()
     state = runs.init_state(task, config).replace(step=jnp.asarray(7, jnp.int32))
     index = jnp.arange(8)
-    hyper = step.hyper_parameters(config)
+    hyper = hyper_parameters(config)
     train_step = jax.jit(step.make_train_step(task, config))
     _, metrics = train_step(state, index, hyper, task.data)
     temperature = np.exp(-0.05 * 6)
@@ -111,7 +112,7 @@ def test_what_is_traced_does_not_retrace():
         {"schedule__minimum": 0.9, "schedule__rate": 0.5, "schedule__every": 2},
     ):
         other = runs.config(estimator="st_gumbel_softmax", **field)
-        state, hyper = runs.init_state(task, other), step.hyper_parameters(other)
+        state, hyper = runs.init_state(task, other), hyper_parameters(other)
         before = len(traces)
         _, metrics = chunk(state, hyper, dict(task.data))
         assert (len(traces) > before) == (not field)
@@ -166,7 +167,7 @@ def test_dynamic_pixels_are_binary_and_drawn_anew_at_every_step():
         batch=lambda key, rows: (dynamic_binarize(key, rows["images"]),),
     )
     config = runs.config()
-    state, hyper = runs.init_state(task, config), step.hyper_parameters(config)
+    state, hyper = runs.init_state(task, config), hyper_parameters(config)
     train_step = jax.jit(step.make_train_step(task, config))
     ones = []
     for t in (0, 1):
@@ -180,7 +181,7 @@ def test_dynamic_pixels_are_binary_and_drawn_anew_at_every_step():
 def test_check_task_says_what_cannot_run_without_compiling():
     task = runs.task()
     config = runs.config(batch_size=25)
-    hyper = step.hyper_parameters(config)
+    hyper = hyper_parameters(config)
     jax.block_until_ready(hyper)
     with runs.counting_compilations() as compiled:
         with pytest.raises(ConfigError, match=r"batch_size=25: .* at most the 24 "):
@@ -189,38 +190,6 @@ def test_check_task_says_what_cannot_run_without_compiling():
             step.check_task(task, runs.config(estimator="exact", num_samples=6))
         step.check_task(task, runs.config(estimator="exact", num_samples=2))
     assert not compiled
-
-
-TRACED = (
-    "learning_rate weight_decay temperature prior_temperature schedule.minimum "
-    "schedule.rate schedule.every slope.rate slope.maximum options.baseline_decay"
-)
-
-
-def test_what_is_not_static_is_traced():
-    options = {"prior_temperature": 1.0, "options.baseline_decay": 0.9}
-    base = runs.config(**options)
-    static, before = step.static_fields(base), step.hyper_parameters(base)
-    for field in TRACED.split():
-        changed = runs.config(**options | {field: 7})
-        after = jax.tree.leaves(step.hyper_parameters(changed))
-        pairs = zip(jax.tree.leaves(before), after, strict=True)
-        assert sum((a != b).item() for a, b in pairs) == 1
-        assert step.static_fields(changed) == static
-    assert step.static_fields(runs.config(**options, seed=1)) == static
-    for others in ({"objective": "analytic"}, {"model__num_classes": 3}):
-        assert step.static_fields(runs.config(**options, **others)) != static
-    assert step.static_fields(runs.config()) != static  # what is unset is no input
-
-
-def test_options_that_set_shapes_are_static_and_reach_the_estimator():
-    many, few = (
-        runs.config(estimator="gumbel_rao", options__inner_samples=n) for n in (2, 1)
-    )
-    assert step.static_fields(many) != step.static_fields(few)
-    assert "inner_samples" not in step.hyper_parameters(many)["options"]
-    params = [runs.run_chunk(runs.task(), c, 1)[0].params for c in (many, few)]
-    assert (params[0]["encoder"] != params[1]["encoder"]).any()
 
 
 def test_best_parameters_are_kept_until_a_better_bound():
@@ -247,7 +216,7 @@ def test_largest_magnitude_is_finite_only_if_all_is(bad):
 def test_slope_rises_with_the_epoch_and_reaches_the_estimator():
     task = runs.task()  # three batches of eight an epoch
     config = runs.config(estimator="slope_annealed_st", slope__rate=0.5)
-    hyper = step.hyper_parameters(config)
+    hyper = hyper_parameters(config)
     train_step = jax.jit(step.make_train_step(task, config))
     state, index = runs.init_state(task, config), jnp.arange(8)
     for at, slope in ((0, 1.0), (2, 1.0), (3, 1.5), (7, 2.0), (300, 5.0)):

@@ -10,6 +10,7 @@ import pytest
 import runs
 from experiments import step
 from experiments.batches import batch_indices
+from experiments.traced import hyper_parameters
 
 
 def test_what_a_task_tracks_moves_apart_from_what_is_learned():
@@ -62,7 +63,7 @@ def test_supervised_term_is_maximised_beside_the_bound():
     )
     config = runs.config(optimizer="sgd", learning_rate=0.1)
     train_step = jax.jit(step.make_train_step(task, config))
-    state, hyper = runs.init_state(task, config), step.hyper_parameters(config)
+    state, hyper = runs.init_state(task, config), hyper_parameters(config)
     state, metrics = train_step(state, jnp.arange(8), hyper, task.data)
     assert (metrics["objective"], metrics["supervised"]) == (-4.0, -3.0 - 16.0)
     assert state.params["a"] == pytest.approx(0.1 * (4.0 + 8.0))
@@ -85,7 +86,7 @@ def test_supervised_term_has_noise_of_its_own_at_every_step():
     )
     config = runs.config()
     train_step = jax.jit(step.make_train_step(task, config))
-    state, hyper = runs.init_state(task, config), step.hyper_parameters(config)
+    state, hyper = runs.init_state(task, config), hyper_parameters(config)
     values = set()
     for _ in range(3):
         state, metrics = train_step(state, jnp.arange(8), hyper, task.data)

@@ -9,11 +9,12 @@ import pytest
 
 import runs
 from enumeration import quick_jit
-from experiments import grid, mesh, report, step, sweep, workdir
+from experiments import grid, mesh, report, sweep, workdir
 from experiments.checkpoint import Checkpoints
 from experiments.interrupt import Interrupted
 from experiments.report import read_metrics
 from experiments.together import Together
+from experiments.traced import hyper_parameters
 
 RATES = (0.05, 0.02, 1e38, 0.1, 0.01)  # the third diverges
 
@@ -136,7 +137,7 @@ def test_points_share_only_batches(eight, count, expected):
     given, config = task(), runs.config(estimator="exact")
     together = Together(count, mesh.sweep_mesh(count, config.batch_size))
     states = [runs.init_state(given, config)] * count
-    hypers = [step.hyper_parameters(config)] * count
+    hypers = [hyper_parameters(config)] * count
     args = together.stack_states(states), together.stack(hypers), dict(given.data)
     chunk = together.make_chunk(given, config, 3).lower(*args)
     text = chunk.compile(quick_jit.keywords["compiler_options"]).as_text()

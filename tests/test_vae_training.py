@@ -13,6 +13,7 @@ from configs.vae import VARIANTS, get_config
 from enumeration import quick_jit
 from experiments import figures, step, train, vae
 from experiments.checkpoint import Checkpoints
+from experiments.traced import hyper_parameters
 
 
 def small(variant, **fields):
@@ -38,7 +39,7 @@ def train_steps(task, config, num_steps, state=None):
         )
         return first, last, metrics
 
-    return run(state, step.hyper_parameters(config), dict(task.data))
+    return run(state, hyper_parameters(config), dict(task.data))
 
 
 def test_centres_are_running_means_of_the_activity(noise):

@@ -8,7 +8,6 @@ the most that was resident, with Python, libraries and data.
 """
 
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from scripts.benchmarks.implementations import IMPLEMENTATIONS, NARROW, OURS
 from scripts.benchmarks.start import load
 
 
-def two_turns(name: str, implementation: str, path: Path) -> dict[str, float]:
+def two_turns(name: str, implementation: str, path: Path) -> dict[str, float | None]:
     """Seconds of compilation and, in MiB, the peak of this process's memory."""
     start = None if implementation in (OURS, NARROW) else load(path)
     go_on = IMPLEMENTATIONS[implementation](name, start)
@@ -26,9 +25,16 @@ def two_turns(name: str, implementation: str, path: Path) -> dict[str, float]:
         go_on()
         times.append(time.perf_counter())
     first, second = times[1] - times[0], times[2] - times[1]
-    # In KiB on Linux.
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"compile_seconds": first - second, "peak_mib": peak}
+    return {"compile_seconds": first - second, "peak_mib": peak_mib()}
+
+
+def peak_mib() -> float | None:
+    """The most memory of this process that was resident, in MiB; None but on Linux."""
+    # Not ru_maxrss: that of a child begins at its parent's.
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    words = [line.split() for line in lines if line.startswith("VmHWM:")]
+    return int(words[0][1]) / 1024 if words else None  # printed in KiB
 
 
 if __name__ == "__main__":

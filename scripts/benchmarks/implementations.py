@@ -1,5 +1,6 @@
 """Who trains: this project, a plain Flax loop, and PyTorch where it is installed."""
 
+import dataclasses
 import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,17 +16,18 @@ _BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
 
 # Each loads its own library and no other: a process may be asked what one takes.
 def _ours(name: str, start: Start | None) -> Callable[[], Any]:
-    from scripts.benchmarks import ours
+    from scripts.benchmarks import networks, ours
 
     del start
-    return ours.training(name)
+    return ours.training(networks.NETWORKS[name])
 
 
 def _narrow(name: str, start: Start | None) -> Callable[[], Any]:
-    from scripts.benchmarks import ours
+    from scripts.benchmarks import networks, ours
 
     del start
-    return ours.training(name, "bfloat16")
+    network = networks.NETWORKS[name]
+    return ours.training(dataclasses.replace(network, compute_dtype="bfloat16"))
 
 
 def _plain(name: str, start: Start) -> Callable[[], Any]:

@@ -11,7 +11,8 @@ import numpy as np
 from configs.semi_supervised import get_config
 from experiments import class_figures, data, report, semi_supervised
 from experiments.configuration import REPOSITORY
-from experiments.step import hyper_parameters, init_state, make_train_step
+from experiments.step import init_state, make_train_step
+from experiments.traced import hyper_parameters
 from experiments.workdir import versions, write_json
 from scripts.benchmarks.clock import conditions, medians
 

@@ -1,6 +1,5 @@
 """Training steps and evaluations of this project, as its own loop compiles them."""
 
-import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -8,17 +7,15 @@ from collections.abc import Callable
 import jax
 
 from experiments.evaluation import Evaluator
-from experiments.step import EVALUATE, hyper_parameters, init_state, make_train_chunk
-from scripts.benchmarks.networks import NETWORKS
+from experiments.step import EVALUATE, init_state, make_train_chunk
+from experiments.traced import hyper_parameters
+from scripts.benchmarks.networks import Network
 
 SAMPLES = 1000
 
 
-def training(
-    name: str, compute_dtype: str = "float32"
-) -> Callable[[], dict[str, jax.Array]]:
+def training(network: Network) -> Callable[[], dict[str, jax.Array]]:
     """Makes the function that goes on training for a turn of steps, one call."""
-    network = dataclasses.replace(NETWORKS[name], compute_dtype=compute_dtype)
     task, config = network.task(), network.config()
     # Each call gives its state to the next: it is donated.
     state = jax.jit(lambda: init_state(task, config))()
@@ -33,9 +30,8 @@ def training(
     return go_on
 
 
-def evaluation_seconds(name: str) -> float:
+def evaluation_seconds(network: Network) -> float:
     """Seconds that L_1000 over the test set takes, at the first parameters."""
-    network = NETWORKS[name]
     task, config = network.task(), network.config()
     state = jax.jit(lambda: init_state(task, config))()
     key = jax.random.fold_in(state.key, EVALUATE)

@@ -1,36 +1,22 @@
 """Times a training step of 200H~200H~784V by the number of samples m."""
 
-from collections.abc import Callable
-
-import jax
-
-from configs.vae import get_config
-from experiments import report, vae
-from experiments.step import hyper_parameters, init_state, make_train_chunk
+from experiments import report
+from scripts.benchmarks import ours
 from scripts.benchmarks.clock import conditions, medians
+from scripts.benchmarks.networks import Network
+
+STEPS = 10
 
 
 def samples() -> None:
     """Prints the table of training steps at several m."""
-    config = get_config("200H~200H~784V").unlock()
-    task, steps = vae.make_task(config), 10
-
-    def stepping(m: int) -> Callable:
-        config.num_samples = m
-        # Each call gives its state to the next: it is donated.
-        state = [jax.jit(lambda: init_state(task, config))()]
-        chunk, hyper = make_train_chunk(task, config, steps), hyper_parameters(config)
-
-        def step():
-            state[0], metrics = chunk(state[0], hyper, dict(task.data))
-            return metrics
-
-        return step
-
-    seconds = medians({str(m): stepping(m) for m in (1, 5, 50)})
+    networks = {m: Network("vae", "200H~200H~784V", m, STEPS) for m in (1, 5, 50)}
+    seconds = medians({str(m): ours.training(n) for m, n in networks.items()})
     rows = [
-        [m, f"{1e3 * value / steps:.2f}", f"{value / seconds['1']:.1f}"]
+        [m, f"{1e3 * value / STEPS:.2f}", f"{value / seconds['1']:.1f}"]
         for m, value in seconds.items()
     ]
     print(report.markdown(["m", "ms a step", "time / m = 1"], rows))
-    conditions(f"200H~200H~784V, batch {config.batch_size}, {steps} steps")
+    conditions(
+        f"200H~200H~784V, batch {networks[1].config().batch_size}, {STEPS} steps"
+    )

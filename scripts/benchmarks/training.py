@@ -52,7 +52,7 @@ def training(out: Path = REPOSITORY / "runs" / "benchmark") -> None:
                 "processes": _processes(name, names, start, Path(folder)),
             }
             if network.num_samples == 1:
-                found["evaluation_seconds"] = ours.evaluation_seconds(name)
+                found["evaluation_seconds"] = ours.evaluation_seconds(network)
             values["networks"].append(found)
             write_json(out / "training.json", values)
     print(table(values))
