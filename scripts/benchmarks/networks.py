@@ -20,7 +20,7 @@ class Network:
         experiment: a name of experiments/.
         variant: of its config.
         num_samples: m.
-        steps: in one turn; the project compiles so many into one call.
+        steps: in one turn, a second or so; the project compiles them into one call.
         compute_dtype: of the products.
     """
 
@@ -46,12 +46,12 @@ class Network:
 
 NETWORKS: Mapping[str, Network] = {
     "784-(20×10)-784": Network("vae", "categorical"),
-    "784-512-256-(30×10)-256-512-784": Network("vae", "mlp"),
+    "784-512-256-(30×10)-256-512-784": Network("vae", "mlp", steps=200),
     "200H~784V, m = 1": Network("vae", "200H~784V"),
-    "200H~784V, m = 5": Network("vae", "200H~784V", 5),
-    "200H~784V, m = 50": Network("vae", "200H~784V", 50, 100),
+    "200H~784V, m = 5": Network("vae", "200H~784V", 5, 100),
+    "200H~784V, m = 50": Network("vae", "200H~784V", 50, 20),
     "392-(20×10)-(20×10)-392": Network("structured_prediction", "categorical"),
-    "M2 mlp": Network("semi_supervised", "mlp"),
+    "M2 mlp": Network("semi_supervised", "mlp", steps=100),
 }
 
 # The parts of our parameters in the order in which they are applied.
