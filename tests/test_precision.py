@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import gumbel
+from enumeration import quick_jit
 from experiments.configuration import ConfigError
 from experiments.precision import COMPUTE_DTYPES
 from experiments.step import init_state
@@ -34,17 +35,17 @@ def config_and_task(experiment, variant, **fields):
     )
 
 
-def products(f, *args):
-    """The dtypes of the operands of all products and convolutions in a function."""
+def products(jaxpr):
+    """The dtypes of the operands of all products and convolutions in a jaxpr."""
     found = set()
-    for equation in equations(jax.make_jaxpr(f)(*args).jaxpr):
+    for equation in equations(jaxpr):
         if equation.primitive.name in ("dot_general", "conv_general_dilated"):
             found |= {str(variable.aval.dtype) for variable in equation.invars}
     return found
 
 
-def estimate_of(config, task):
-    """(params, args) -> the bound and its gradient."""
+def traced_estimate(config, task, params, args):
+    """Of (params, args) -> the bound and its gradient: the trace."""
     estimate = gumbel.value_and_grad(config.estimator, task.program)
 
     def bound_and_grads(params, args):
@@ -56,7 +57,7 @@ def estimate_of(config, task):
             kl=config.objective,
         )[:2]
 
-    return jax.jit(bound_and_grads)
+    return quick_jit(bound_and_grads).trace(params, args)
 
 
 def test_a_product_is_that_of_rounded_operands():
@@ -79,7 +80,7 @@ def test_its_gradients_are_products_of_rounded_operands_too():
     rng = np.random.default_rng(1)
     x, w = (jnp.asarray(rng.normal(size=s), jnp.float32) for s in ((5, 7), (7, 3)))
     gradient = jax.grad(total, argnums=(0, 1))
-    assert products(gradient, x, w) == {"bfloat16"}
+    assert products(jax.make_jaxpr(gradient)(x, w).jaxpr) == {"bfloat16"}
     of_x, of_w = gradient(x, w)
     assert of_x.dtype == of_w.dtype == jnp.float32
     y = 2 * (x @ w)
@@ -111,23 +112,25 @@ def test_only_products_are_narrow_and_the_bound_is_close(experiment, variant, di
     single, task = config_and_task(experiment, variant, **few)
     few["compute_dtype"] = "bfloat16"
     narrow, narrow_task = config_and_task(experiment, variant, **few)
-    state = jax.jit(lambda: init_state(narrow_task, narrow))()
-    size = 32
-    rows = {name: array[:size] for name, array in task.data.items()}
+    state = quick_jit(lambda: init_state(narrow_task, narrow))()
+    rows = {name: array[:32] for name, array in task.data.items()}
     args = task.batch(jax.random.key(1), rows)
     for leaf in jax.tree.leaves((state.params, state.opt_state.mu)):
         assert leaf.dtype == jnp.float32
-    bound, grads = estimate_of(narrow, narrow_task)(state.params, args)
-    expected, exact = estimate_of(single, task)(state.params, args)
+    of_narrow, of_single = (
+        traced_estimate(*made, state.params, args)
+        for made in ((narrow, narrow_task), (single, task))
+    )
+    assert "bfloat16" in products(of_narrow.jaxpr.jaxpr)
+    # Codes on the corners of a cube are no part of a network.
+    assert products(of_single.jaxpr.jaxpr) == {"float32"}
+    bound, grads = of_narrow.lower().compile()(state.params, args)
+    expected, exact = of_single.lower().compile()(state.params, args)
     assert {x.dtype for x in jax.tree.leaves((bound, grads))} == {jnp.dtype("float32")}
     # The same noise: what differs is rounding. In nats.
     assert abs(float(bound.mean() - expected.mean())) < 0.2
     for one, other in zip(jax.tree.leaves(grads), jax.tree.leaves(exact), strict=True):
         assert jnp.linalg.norm(one - other) < 0.1 * jnp.linalg.norm(other) + 1e-4
-    every = products(estimate_of(narrow, narrow_task), state.params, args)
-    assert "bfloat16" in every
-    # Codes on the corners of a cube are no part of a network.
-    assert products(estimate_of(single, task), state.params, args) == {"float32"}
 
 
 @pytest.mark.parametrize("experiment, variant", NETWORKS[::2])
