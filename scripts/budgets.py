@@ -169,8 +169,11 @@ _M2_CONV = Budget(
     seeds=5,
 )
 _M2_MLP = Budget(
-    {"num_steps": 5_000, "eval_samples": 10, "eval_every": 500},
-    {"*": {"alpha": (0.1, 1.0, 10.0)}, "labels_only*": _LABELS_ONLY},
+    {"num_steps": 12_000, "batch_size": 50, "eval_samples": 10, "eval_every": 500},
+    {
+        "*": {"alpha": (0.1, 1.0, 10.0), "learning_rate": (1e-3, 3e-3)},
+        "labels_only*": _LABELS_ONLY,
+    },
     seeds=5,
 )
 

@@ -39,7 +39,7 @@ def _costs(networks: list[dict[str, Any]]) -> str:
     rows = []
     for found in networks:
         cells = [
-            f"{one['compile_seconds']:.1f}; {_memory(one['peak_mib'])}"
+            f"{max(0.0, one['compile_seconds']):.1f}; {_memory(one['peak_mib'])}"
             for one in (found["processes"][each] for each in names)
         ]
         seconds = found.get("evaluation_seconds")
