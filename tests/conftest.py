@@ -1,8 +1,19 @@
 """Strict JAX for every test: what is only a risk elsewhere is an error here."""
 
 import atexit
+import os
 import shutil
 import tempfile
+
+# Most of the time of the tests is compilation, of what runs for a moment. Also for the
+# processes that they start. Ahead of the first import of jax.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_backend_optimization_level=0",
+        "--xla_cpu_use_fusion_emitters=false",
+    ]
+)
 
 import jax
 import pytest

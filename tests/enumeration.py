@@ -20,14 +20,6 @@ import gumbel
 from gumbel.estimators.baselines import Moments
 
 BATCH, VARIABLES, CLASSES = 2, 2, 3
-# Most of the tests' time is compilation: code that runs once need not be optimised.
-quick_jit = functools.partial(
-    jax.jit,
-    compiler_options={
-        "xla_backend_optimization_level": 0,
-        "xla_cpu_use_fusion_emitters": False,
-    },
-)
 # (name, N, GAUSSIAN) is a Normal draw, integrated by quadrature.
 GAUSSIAN = 0
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
@@ -192,14 +184,14 @@ def brute_force(toy: Toy, num_samples: int = 1):
         bound = (q[tuples].prod(axis=0) * jnp.log(mean_w)).sum(axis=0)
         return bound.mean(), bound
 
-    grads, bound = quick_jit(jax.grad(mean_bound, has_aux=True))(toy.params)
+    grads, bound = jax.jit(jax.grad(mean_bound, has_aux=True))(toy.params)
     return bound, grads
 
 
 def one_estimate(estimator, toy: Toy, num_samples=1) -> Callable:
     """Compiles f(key, state, hyper) -> one Estimate."""
     estimate = gumbel.value_and_grad(estimator, toy.program, num_samples=num_samples)
-    return quick_jit(
+    return jax.jit(
         lambda key, state, hyper: estimate(
             key, toy.params, *toy.args, state=state, **hyper
         )
@@ -216,7 +208,7 @@ def many_estimates(estimator, toy: Toy, num_samples=1, repeats=20_000) -> Callab
 
         return jax.vmap(one)(jax.random.split(jax.random.key(0), repeats))
 
-    return quick_jit(estimates)
+    return jax.jit(estimates)
 
 
 def worst_z(samples, exact) -> float:

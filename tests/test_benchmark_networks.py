@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import gumbel
-from enumeration import quick_jit
 from experiments import data, semi_supervised
 from experiments.step import init_state
 from gumbel import samplers
@@ -45,7 +44,7 @@ def case(request, loaded):
     network = networks.NETWORKS[request.param]
     task = network.task()
     start = networks.start_of(network, task)
-    state = quick_jit(lambda: init_state(task, network.config()))()
+    state = jax.jit(lambda: init_state(task, network.config()))()
     # Away from the start, where priors are uniform.
     leaves, tree = jax.tree.flatten(state.params["params"])
     keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -78,7 +77,7 @@ def test_flax_has_the_bound_and_the_gradient_of_the_project(case, monkeypatch):
         log_w = model.apply(params, x, *noise)
         return (jax.nn.logsumexp(log_w, axis=0) - np.log(len(log_w))).mean()
 
-    value, grads = quick_jit(jax.value_and_grad(objective))(plain_params)
+    value, grads = jax.jit(jax.value_and_grad(objective))(plain_params)
 
     for name in ("gumbel_noise", "logistic_noise"):
         monkeypatch.setattr(samplers, name, fixed(drawn))
@@ -90,7 +89,7 @@ def test_flax_has_the_bound_and_the_gradient_of_the_project(case, monkeypatch):
         config.estimator, task.program, num_samples=config.num_samples
     )
     args = (x,) if task.experiment != "structured_prediction" else np.split(x, 2, 1)
-    ours = quick_jit(lambda p: estimate(jax.random.key(0), p, *args, **given))(params)
+    ours = jax.jit(lambda p: estimate(jax.random.key(0), p, *args, **given))(params)
 
     np.testing.assert_allclose(value, ours.bound.mean(), rtol=1e-5)
     found = networks.layers_of(network, ours.grads["params"])
@@ -112,7 +111,7 @@ def test_flax_has_the_bound_of_labelled_images(loaded, monkeypatch):
     network = networks.NETWORKS["M2 mlp"]
     task, config = network.task(), network.config()
     start = networks.start_of(network, task)
-    params = quick_jit(lambda: init_state(task, config))().params
+    params = jax.jit(lambda: init_state(task, config))().params
     x, drawn, (_, normals) = inputs(start)
     labels = np.arange(BATCH)
     model, plain_params = plain.make(start)
@@ -136,7 +135,7 @@ def test_pytorch_has_the_bound_and_the_gradient_of_flax(case):
     *_, start = case
     x, _, noise = inputs(start)
     model, params = plain.make(start)
-    loss = quick_jit(jax.value_and_grad(lambda p: model.apply(p, x, *noise).mean()))
+    loss = jax.jit(jax.value_and_grad(lambda p: model.apply(p, x, *noise).mean()))
     value, grads = loss(params)
     network = pytorch_networks.NETWORKS[start.settings["network"]](start)
     found = network(*(torch.tensor(np.array(a)) for a in (x, *noise))).mean()

@@ -14,7 +14,13 @@ def test_chained_sums_over_many_numbers(shape):
     z, c = rng.normal(size=shape), rng.normal(size=shape)
     expected = (z * (c * z).sum(-1, keepdims=True)).sum(-1)
 
-    @jax.jit
+    # As anywhere but in these tests, see conftest.py.
+    @jax.jit(
+        compiler_options={
+            "xla_backend_optimization_level": 3,
+            "xla_cpu_use_fusion_emitters": True,
+        }
+    )
     def chained(z, c):
         return (z * (c * z).sum(-1)[..., None]).sum(-1)
 

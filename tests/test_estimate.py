@@ -8,7 +8,7 @@ import pytest
 from scipy import integrate, special, stats
 
 import gumbel
-from enumeration import TOYS, brute_force, quick_jit
+from enumeration import TOYS, brute_force
 
 TOY = TOYS["2-3-elbo"]
 
@@ -16,7 +16,7 @@ TOY = TOYS["2-3-elbo"]
 def call(estimator, toy=TOY, num_samples=1, seed=0, **hyper):
     estimate = gumbel.value_and_grad(estimator, toy.program, num_samples=num_samples)
     # Op by op this takes ten times as long. The hyper-parameters stay concrete.
-    return quick_jit(lambda *args: estimate(*args, **hyper))(
+    return jax.jit(lambda *args: estimate(*args, **hyper))(
         jax.random.key(seed), toy.params, *toy.args
     )
 
@@ -41,7 +41,7 @@ def test_evaluate_converges_to_the_exact_bounds_and_grows_with_m():
     for m in (1, 2, 5):
         evaluate = gumbel.evaluate(toy.program, num_samples=m)
         keys = jax.random.split(jax.random.key(m), repeats)
-        bounds = quick_jit(
+        bounds = jax.jit(
             jax.vmap(lambda key, f=evaluate: f(key, toy.params, *toy.args))
         )(keys)
         means.append(np.asarray(bounds, np.float64).mean(0))
@@ -61,7 +61,7 @@ def test_evaluate_is_the_same_in_chunks_of_any_size(monkeypatch):
     results = []
     for chunk in (1, 4, 7, 64):
         monkeypatch.setattr("gumbel.estimate.CHUNK", chunk)
-        evaluate = quick_jit(gumbel.evaluate(toy.program, num_samples=10))
+        evaluate = jax.jit(gumbel.evaluate(toy.program, num_samples=10))
         results.append(evaluate(jax.random.key(0), toy.params, *toy.args))
     for result in results[1:]:
         np.testing.assert_allclose(result, results[0], rtol=1e-6)
@@ -123,7 +123,7 @@ def test_the_relaxed_bound_never_exceeds_the_relaxed_marginal():
                 "prior_temperature": prior_temperature,
                 "kl": kl,
             }
-            bound = quick_jit(
+            bound = jax.jit(
                 lambda key, f=estimate, hyper=hyper: f(key, 0.0, None, **hyper).bound
             )(jax.random.key(0))
             mean = np.asarray(bound, np.float64).mean()
@@ -142,7 +142,7 @@ def test_one_compilation_for_an_annealed_run():
     traces = []
     estimate = gumbel.value_and_grad("gumbel_softmax", TOY.program)
 
-    @quick_jit
+    @jax.jit
     def step(temperature):
         traces.append(None)
         key = jax.random.key(0)

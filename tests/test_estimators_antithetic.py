@@ -16,7 +16,6 @@ from enumeration import (
     max_z,
     normal,
     one_estimate,
-    quick_jit,
     total_variance,
     worst_z,
 )
@@ -135,7 +134,7 @@ def test_a_class_of_two_is_a_bit():
             return run
 
         params = {"w": normal(np.random.default_rng(2), 3, 4), "out": jnp.arange(4.0)}
-        return quick_jit(gumbel.value_and_grad("disarm", program))(
+        return jax.jit(gumbel.value_and_grad("disarm", program))(
             jax.random.key(0), params, x
         )
 
@@ -170,7 +169,7 @@ def test_finite_at_extreme_logits_and_traced_once(dtype):
 
         return run
 
-    @quick_jit
+    @jax.jit
     def estimate(params, temperature):
         traces.append(None)
         return gumbel.value_and_grad("disarm", program, num_samples=2)(

@@ -18,7 +18,6 @@ from enumeration import (
     max_z,
     normal,
     one_estimate,
-    quick_jit,
     total_variance,
     worst_z,
 )
@@ -85,7 +84,7 @@ def test_one_joint_conditional_pass_is_biased_at_two_layers():
 
 def far_state(toy):
     """RELAX's control variates far from fresh, and different for each draw."""
-    state = quick_jit(lambda key: init_state("relax", key, toy))(jax.random.key(3))
+    state = jax.jit(lambda key: init_state("relax", key, toy))(jax.random.key(3))
     for i, draw in enumerate(state):
         params = dict(state[draw].params)
         params["log_temperature"] = jnp.asarray(0.4 - 0.7 * i)
@@ -112,7 +111,7 @@ def test_relax_is_unbiased_for_the_multi_sample_bound():
 
 def test_a_fresh_control_variate_is_that_of_rebar():
     toy, estimate = TOYS["2-elbo"], one_estimate("relax", TOYS["2-elbo"])
-    fresh = quick_jit(lambda key: init_state("relax", key, toy))(jax.random.key(3))
+    fresh = jax.jit(lambda key: init_state("relax", key, toy))(jax.random.key(3))
     plain = one_estimate("rebar", toy)(jax.random.key(0), None, HYPER).grads["in0"]
     same, other = (
         estimate(jax.random.key(0), state, HYPER).grads["in0"]
@@ -170,7 +169,7 @@ def trained(name, toy, hyper):
         state = init_state(name, init_key, toy)
         return jax.lax.scan(step, state, jax.random.split(key, 600))[0]
 
-    return quick_jit(train)(jax.random.key(1))
+    return jax.jit(train)(jax.random.key(1))
 
 
 def test_learning_lowers_the_variance():
@@ -214,7 +213,7 @@ def test_the_difference_of_the_paths_is_that_of_the_conditional_sample(classes):
     logits, slope = normal(rng, *shape), normal(rng, *shape)
     law = gumbel.Bernoulli if classes == 2 else gumbel.Categorical
 
-    @quick_jit
+    @jax.jit
     def both(logits, slope):
         value = law(logits).sample(jax.random.key(0))
         z, pull = jax.vjp(
@@ -243,7 +242,7 @@ def test_finite_at_extreme_logits_and_traced_once(dtype, family):
 
         return run
 
-    @quick_jit
+    @jax.jit
     def estimate(key, state, temperature, scale):
         traces.append(None)
         return gumbel.value_and_grad("relax", program)(

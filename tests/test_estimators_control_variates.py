@@ -19,7 +19,6 @@ from enumeration import (
     moments,
     normal,
     one_estimate,
-    quick_jit,
     total_variance,
     worst_z,
 )
@@ -169,7 +168,7 @@ def test_a_program_without_discrete_draws_is_reparameterised():
     single = [n for n, entry in ESTIMATORS.items() if entry.samples[0] == 1]
     names = [n for n in single if n != "reinforce_loo"]  # more noise than one sample's
 
-    @quick_jit
+    @jax.jit
     def every_gradient(params):
         return [
             gumbel.value_and_grad(name, program)(
@@ -228,7 +227,7 @@ def trained_nvil_state(toy, learning_rate):
         state = init_state("nvil", init_key, toy)
         return jax.lax.scan(step, state, jax.random.split(key, 400))[0]
 
-    return quick_jit(train)(jax.random.key(1))
+    return jax.jit(train)(jax.random.key(1))
 
 
 def test_each_control_variate_lowers_the_variance(offset_toy):

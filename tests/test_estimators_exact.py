@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gumbel
-from enumeration import MIXED, TOYS, brute_force, max_z, one_estimate, quick_jit
+from enumeration import MIXED, TOYS, brute_force, max_z, one_estimate
 from gumbel.estimators import ESTIMATORS
 
 
@@ -71,7 +71,7 @@ def test_the_three_kl_forms_are_one_on_hard_values():
 
     estimate = gumbel.value_and_grad("exact", program)
 
-    @quick_jit
+    @jax.jit
     def every_form(params):
         return [
             estimate(jax.random.key(0), params, None, kl=kl)

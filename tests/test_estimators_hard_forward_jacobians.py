@@ -11,7 +11,7 @@ import pytest
 from scipy import special
 
 import gumbel
-from enumeration import TOYS, normal, quick_jit
+from enumeration import TOYS, normal
 from gumbel.estimators import hard_forward
 from gumbel.samplers import gumbel_noise
 
@@ -19,7 +19,7 @@ from gumbel.samplers import gumbel_noise
 def values_and_jacobians(value_of, distribution, **hyper):
     """Samples [B, N(, K)] and, by vjp, the Jacobian in a variable's own logits."""
 
-    @quick_jit
+    @jax.jit
     def pull(logits):
         sampler = hard_forward.hard_value(value_of)({"kl": "analytic", **hyper})
 

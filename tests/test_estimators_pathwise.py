@@ -13,7 +13,6 @@ from enumeration import (
     many_estimates,
     normal,
     one_estimate,
-    quick_jit,
     worst_z,
 )
 from gumbel.estimators import ESTIMATORS
@@ -81,7 +80,7 @@ def test_the_relaxed_gradient_is_that_of_the_bound_at_fixed_noise(kl):
 
     estimate = gumbel.value_and_grad("gumbel_softmax", program, num_samples=2)
 
-    @quick_jit
+    @jax.jit
     def call(params):
         return estimate(
             jax.random.key(0), params, x, temperature=0.7, prior_temperature=0.5, kl=kl
@@ -112,7 +111,7 @@ def test_the_three_kl_forms_differ_on_relaxed_values():
     params = normal(np.random.default_rng(0), 2, 2, 3)
     estimate = gumbel.value_and_grad("gumbel_softmax", program)
 
-    @quick_jit
+    @jax.jit
     def every_form(params):
         return [
             estimate(jax.random.key(0), params, None, kl=kl)
@@ -212,7 +211,7 @@ def test_gaussian_draws_are_reparameterised():
     grads = many_estimates("gumbel_softmax", toy, repeats=10_000)(None, {})[1]
     assert worst_z(grads, jax.grad(expected_bound)(params)) < 5
 
-    @quick_jit
+    @jax.jit
     def every_estimate(params):
         return [
             gumbel.value_and_grad(name, program)(jax.random.key(0), params, x)

@@ -20,7 +20,6 @@ from enumeration import (
     max_z,
     moments,
     one_estimate,
-    quick_jit,
     total_variance,
     worst_z,
 )
@@ -35,7 +34,7 @@ from gumbel.estimators.baselines import (
 
 def far_nvil_state(toy):
     """NVIL's state with baselines that are large, input dependent and different."""
-    state = quick_jit(lambda key: init_state("nvil", key, toy))(jax.random.key(3))
+    state = jax.jit(lambda key: init_state("nvil", key, toy))(jax.random.key(3))
     for i, name in enumerate(state):
         params = state[name].learned.params
         params = {**params, "out": 0.3 * jnp.cos(jnp.arange(100.0) + i)}
@@ -158,7 +157,7 @@ def test_the_learned_baseline_learns_a_function_of_its_features():
     target = 3.0 * jnp.sin(2.0 * features[:, 0])
     baseline = init_baseline(jax.random.key(0), 1)
     np.testing.assert_array_equal(baseline(features), 0.0)
-    fitted = quick_jit(
+    fitted = jax.jit(
         lambda b: jax.lax.fori_loop(
             0, 500, lambda _, b: b.fit(features, target, 0.01), b
         )

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import runs
-from enumeration import quick_jit
 from experiments import mesh, step, vae
 from experiments.binarization import dynamic_binarize
 from experiments.configuration import ConfigError
@@ -55,12 +54,12 @@ def test_batch_that_the_devices_do_not_divide_is_an_error(eight):
 def compiled_chunk(task, config, devices):
     """A compiled chunk of three steps, and its arguments."""
     chunk = Together(1, devices).make_chunk(task, config, 3)
-    state = quick_jit(
+    state = jax.jit(
         lambda: step.init_state(task, config), out_shardings=mesh.whole(devices)
     )()
     args = state, hyper_parameters(config), dict(task.data)
     args = state, *jax.device_put(args[1:], mesh.whole(devices))
-    return chunk.lower(*args).compile(quick_jit.keywords["compiler_options"]), args
+    return chunk.lower(*args).compile(), args
 
 
 COLLECTIVES = r"= .*? (all-reduce|all-gather|all-to-all|collective-\w+|reduce-scatter)"

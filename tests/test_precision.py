@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 import gumbel
-from enumeration import quick_jit
 from experiments.configuration import ConfigError
 from experiments.precision import COMPUTE_DTYPES
 from experiments.step import init_state
@@ -57,7 +56,7 @@ def traced_estimate(config, task, params, args):
             kl=config.objective,
         )[:2]
 
-    return quick_jit(bound_and_grads).trace(params, args)
+    return jax.jit(bound_and_grads).trace(params, args)
 
 
 def test_a_product_is_that_of_rounded_operands():
@@ -112,7 +111,7 @@ def test_only_products_are_narrow_and_the_bound_is_close(experiment, variant, di
     single, task = config_and_task(experiment, variant, **few)
     few["compute_dtype"] = "bfloat16"
     narrow, narrow_task = config_and_task(experiment, variant, **few)
-    state = quick_jit(lambda: init_state(narrow_task, narrow))()
+    state = jax.jit(lambda: init_state(narrow_task, narrow))()
     rows = {name: array[:32] for name, array in task.data.items()}
     args = task.batch(jax.random.key(1), rows)
     for leaf in jax.tree.leaves((state.params, state.opt_state.mu)):

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import runs
-from enumeration import quick_jit
 from experiments import probe
 from experiments.configuration import ConfigError
 from gumbel import quality
@@ -31,7 +30,7 @@ def moments(name, state=None, temperature=1.0) -> quality.Moments:
 def exact() -> np.ndarray:
     """The gradient of the encoder, by a loop over all codes."""
     _, x = made().point
-    mean_bound = quick_jit(
+    mean_bound = jax.jit(
         jax.grad(lambda params: runs.enumerated_bound(params, x).mean())
     )
     return np.asarray(mean_bound(made().point[0])["encoder"]).ravel()

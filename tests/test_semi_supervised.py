@@ -11,7 +11,6 @@ import pytest
 
 import runs
 from configs.semi_supervised import VARIANTS, get_config
-from enumeration import quick_jit as jit
 from experiments import class_figures, data, labelled, train
 from experiments import semi_supervised as ss
 from experiments.configuration import ConfigError
@@ -77,7 +76,7 @@ def test_supervised_term_by_hand(quarters):
             params = jax.tree.map(
                 lambda p: jnp.asarray(0.1 * rng.normal(size=p.shape), p.dtype), shapes
             )
-        step = jit(jax.value_and_grad(task.supervised, argnums=1))
+        step = jax.jit(jax.value_and_grad(task.supervised, argnums=1))
         values[alpha], grads[alpha] = step(jax.random.key(2), params)
     log_q = ByHand(params).log_q(x)[np.arange(4), labels]
     slope = (values[2.0] - values[0.0]) / 2
@@ -119,7 +118,7 @@ def test_labels_of_unlabelled_images_change_nothing(quarters, monkeypatch, tmp_p
         jax.eval_shape(permuted_task.init, jax.random.key(0)),
     )
     terms = {
-        float(jit(task(permuted)[0].supervised)(jax.random.key(1), params))
+        float(jax.jit(task(permuted)[0].supervised)(jax.random.key(1), params))
         for permuted in (others, rows)
     }
     assert len(terms) == 2

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import gumbel
-from enumeration import quick_jit as jit
 from gumbel import quality
 from gumbel.programs import hard, interpret
 from m2_by_hand import BATCH, CLASSES, ByHand, make_tiny, noise_of
@@ -15,7 +14,9 @@ from m2_by_hand import BATCH, CLASSES, ByHand, make_tiny, noise_of
 @pytest.mark.parametrize("kl", ["analytic", "relaxed_density", "soft_mass"])
 def test_marginal_bound_is_the_sum_over_classes(kl):
     _, program, params, x, _ = make_tiny()
-    estimate = jit(lambda *args: gumbel.value_and_grad("exact", program)(*args, kl=kl))
+    estimate = jax.jit(
+        lambda *args: gumbel.value_and_grad("exact", program)(*args, kl=kl)
+    )
     bound = estimate(jax.random.key(3), params, x).bound
     _, estimate_key = jax.random.split(jax.random.key(3))
     noise = noise_of(jax.random.fold_in(estimate_key, 0))
@@ -36,7 +37,7 @@ def test_marginal_bound_is_the_sum_over_classes(kl):
 def test_labelled_bound_is_that_of_the_observed_class():
     _, program, params, x, labels = make_tiny()
 
-    @jit
+    @jax.jit
     def bound(key, labels):
         return interpret(program(params, x, labels), key, hard("analytic"))[0]
 
@@ -56,7 +57,7 @@ def test_labelled_bound_is_that_of_the_observed_class():
 )
 def test_every_estimator_runs_the_program(estimator):
     _, program, params, x, _ = make_tiny()
-    estimate = jit(gumbel.value_and_grad(estimator, program))
+    estimate = jax.jit(gumbel.value_and_grad(estimator, program))
     bound, grads, _ = estimate(jax.random.key(0), params, x)
     assert np.isfinite(bound).all()
     for leaf in jax.tree.leaves(grads):
@@ -74,7 +75,7 @@ def test_bias_of_relaxed_gradients_against_exact():
             leaves = zip(jax.tree.leaves(grads.grads), keep, strict=True)
             return jnp.concatenate([g.ravel() for g, kept in leaves if kept])
 
-        run = jit(lambda key: quality.gradient_moments(gradient, key, count))
+        run = jax.jit(lambda key: quality.gradient_moments(gradient, key, count))
         return run(jax.random.key(seed))._replace(count=count)
 
     exact = moments("exact", 2)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import runs
-from enumeration import quick_jit
 from experiments import grid, mesh, report, sweep, workdir
 from experiments.checkpoint import Checkpoints
 from experiments.interrupt import Interrupted
@@ -140,7 +139,7 @@ def test_points_share_only_batches(eight, count, expected):
     hypers = [hyper_parameters(config)] * count
     args = together.stack_states(states), together.stack(hypers), dict(given.data)
     chunk = together.make_chunk(given, config, 3).lower(*args)
-    text = chunk.compile(quick_jit.keywords["compiler_options"]).as_text()
+    text = chunk.compile().as_text()
     assert "num_partitions=8" in text
     found = re.findall(r"= (.*?) (all-\w+|collective-\w+|reduce-scatter)\(", text)
     # Once a chunk, every device gets its three metrics of all points.

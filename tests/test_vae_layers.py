@@ -14,7 +14,6 @@ import pytest
 
 import gumbel
 from configs.vae import get_config
-from enumeration import quick_jit
 from experiments import vae
 from gumbel.programs import KL_FORMS
 
@@ -113,7 +112,7 @@ def test_bound_is_that_of_enumeration(variant):
     assert np.all(np.array([by_hand.log_evidence(x) for x in IMAGES]) > expected)
     estimate = gumbel.value_and_grad("exact", program)
     for kl in KL_FORMS:
-        bound = quick_jit(functools.partial(estimate, kl=kl))(
+        bound = jax.jit(functools.partial(estimate, kl=kl))(
             jax.random.key(0), variables, jnp.asarray(IMAGES, jnp.float32)
         ).bound
         # The closed form takes a layer apart from the layer above, which depends on it.
@@ -132,7 +131,7 @@ def test_multi_sample_bounds_are_those_of_enumeration_and_grow(variant):
     images = jnp.asarray(np.repeat(IMAGES, repeats, axis=0), jnp.float32)
     means, errors = [], []
     for m in samples:
-        evaluate = quick_jit(gumbel.evaluate(program, num_samples=m))
+        evaluate = jax.jit(gumbel.evaluate(program, num_samples=m))
         bounds = np.asarray(evaluate(jax.random.key(m), variables, images), np.float64)
         bounds = bounds.reshape(len(IMAGES), repeats)
         means.append(bounds.mean(axis=1))
@@ -145,7 +144,7 @@ def test_multi_sample_bounds_are_those_of_enumeration_and_grow(variant):
 def test_centres_shift_the_posterior_and_have_no_gradient():
     _, program, variables = make_tiny("2H~2H~784V")
     x = jnp.asarray(IMAGES, jnp.float32)
-    estimate = quick_jit(gumbel.value_and_grad("exact", program))
+    estimate = jax.jit(gumbel.value_and_grad("exact", program))
     bound, grads, _ = estimate(jax.random.key(0), variables, x)
     for name, centre in variables["centres"].items():
         assert not np.any(grads["centres"][name])

@@ -9,7 +9,6 @@ import pytest
 
 import gumbel
 from configs.vae import get_config
-from enumeration import quick_jit
 from experiments import vae
 from gumbel.programs import KL_FORMS, Node, interpret
 
@@ -109,7 +108,7 @@ def test_multi_sample_relaxed_bounds_grow_towards_the_relaxed_log_marginal(name)
     for m in (1, 5, 50):
         estimate = gumbel.value_and_grad("gumbel_softmax", program, num_samples=m)
 
-        @quick_jit
+        @jax.jit
         def bound(key, estimate=estimate):
             hyper = {"temperature": 2 / 3, "prior_temperature": 1 / 2}
             return estimate(key, variables, images, **hyper).bound

@@ -10,7 +10,6 @@ import pytest
 import gumbel
 import runs
 from configs.vae import VARIANTS, get_config
-from enumeration import quick_jit
 from experiments import figures, step, train, vae
 from experiments.checkpoint import Checkpoints
 from experiments.traced import hyper_parameters
@@ -27,7 +26,7 @@ def small(variant, **fields):
 def train_steps(task, config, num_steps, state=None):
     """The states before and after some steps, and their metrics; images in order."""
 
-    @quick_jit
+    @jax.jit
     def run(state, hyper, data):
         first = step.init_state(task, config) if state is None else state
         train_step = step.make_train_step(task, config)
@@ -46,7 +45,7 @@ def test_centres_are_running_means_of_the_activity(noise):
     config = small("4H-4H-784V", learning_rate=1e-6)
     task = vae.make_task(config)
     mean = vae.load_pixels(config)[0].mean
-    state = quick_jit(lambda: step.init_state(task, config))()
+    state = jax.jit(lambda: step.init_state(task, config))()
     np.testing.assert_allclose(state.params["centres"]["x"], mean, rtol=1e-6)
     assert not np.any(state.params["centres"]["z"])
     # So sure a posterior has one sample: 1, -1, 1 whatever the image.
@@ -87,7 +86,7 @@ def test_evaluation_uses_the_centres_kept_with_the_best_parameters(noise):
     np.testing.assert_array_equal(state.best_params["centres"]["z"], kept)
     assert np.any(kept) and np.any(state.params["centres"]["z"] != kept)
     # An image's bound does not depend on the other images of its batch.
-    evaluate = quick_jit(gumbel.evaluate(task.program, num_samples=1))
+    evaluate = jax.jit(gumbel.evaluate(task.program, num_samples=1))
     (images,) = task.evaluation["valid"]
     one, two = (
         evaluate(jax.random.key(0), state.params, jnp.stack([images[0], images[i]]))
