@@ -133,7 +133,7 @@ def _maddison(samples: int, paper_samples: int, decays: tuple) -> dict[str, Budg
 _DENSITY = _maddison(1000, 50_000, (0.0, 0.01, 0.1, 1.0))
 
 
-# Of labels alone there is nothing to choose.
+# Of labels alone nothing is chosen.
 _LABELS_ONLY: Mapping[str, tuple] = {}
 
 
@@ -165,8 +165,9 @@ _M2_CONV = Budget(
         "eval_every": 100,
         "checkpoint_every": 200,
     },
-    {"*": {}},
+    {"*": {"learning_rate": (1e-3, 3e-3)}, "labels_only*": _LABELS_ONLY},
     seeds=5,
+    fraction=0.25,
 )
 _M2_MLP = Budget(
     {"num_steps": 12_000, "batch_size": 50, "eval_samples": 10, "eval_every": 500},
