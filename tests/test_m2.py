@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from gumbel import m2
+from gumbel import conv, m2
 
 # Weights and biases by hand: q(y|x), q(z|x, y) with its classes, p(x|y, z).
 COUNTS = {
@@ -25,17 +25,13 @@ COUNTS = {
 FAMILIES = {"mlp": m2.mlp, "conv": m2.convolutional}
 
 
-# Compiled once, run once or twice: the compiler should not work hard.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
 @functools.cache
 def make(family):
     """Networks of 7×7 pixels and their first parameters."""
     bias = jnp.linspace(-1.0, 1.0, 49)
     own = {"channels": (32, 64, 128)} if family == "conv" else {}
     model = FAMILIES[family](3, 4, (6, 5), 49, lambda *_: bias, **own)
-    start = jit(model.init)(jax.random.key(0), jnp.zeros((1, 49)))
+    start = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 49)))
     return model, start
 
 
@@ -96,7 +92,7 @@ def test_class_and_style_and_every_pixel_matter(family):
     x = jax.random.uniform(keys[0], (1, 49))
     y, z = jax.nn.softmax(jax.random.normal(keys[1], (1, 1, 3))), jnp.ones((1, 4))
 
-    @jit
+    @jax.jit
     def outputs(x, y, z):
         features = model.apply(params, x, method="look")
         return (
@@ -112,9 +108,25 @@ def test_class_and_style_and_every_pixel_matter(family):
     assert np.abs(other - loc).max() > 1e-3 and np.abs(moved - pixels).max() > 1e-3
     assert np.abs(outputs(x, y, -z)[2] - pixels).max() > 1e-3
     first_logit = jax.grad(lambda x: model.apply(params, x, method="classify")[0, 0, 0])
-    of_pixels = jit(first_logit)(x)
+    of_pixels = jax.jit(first_logit)(x)
     # With six rectified units some pixels may reach nothing.
     assert (of_pixels != 0).mean() > 0.9
+
+
+@pytest.mark.parametrize("convolve", [conv.down, conv.up])
+def test_convolutions_at_their_start_keep_the_size_of_what_they_see(convolve):
+    x = jax.nn.relu(jax.random.normal(jax.random.key(0), (8, 16, 16, 64)))
+
+    def gain(init):
+        layer = m2.Conv(64, convolve, init)
+        params = layer.init(jax.random.key(1), x)
+        # Away from the borders, which see fewer pixels.
+        y = jax.nn.relu(layer.apply(params, x))[:, 3:-3, 3:-3]
+        return float((y**2).mean() / (x**2).mean())
+
+    init = {conv.down: m2.HE_DOWN, conv.up: m2.HE_UP}[convolve]
+    assert 0.8 < gain(init) < 1.25
+    assert gain(jax.nn.initializers.glorot_uniform()) < 0.6
 
 
 def test_images_of_bytes_are_read():

@@ -29,10 +29,6 @@ TINY = {
 CORNERS = {2: [[-1], [1]], 4: [[-1, -1], [-1, 1], [1, -1], [1, 1]]}
 
 
-# Tests run each compiled program once, so the compiler should not work hard.
-jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
 def random_params(init, scale):
     """Normal parameters, biases too, without compiling an initialisation."""
     rng = np.random.default_rng(0)
@@ -114,7 +110,7 @@ def test_bound_is_that_of_enumeration(name, num_samples):
         mean_w = (np.exp(log_w)[:, None] + np.exp(log_w)[None]) / 2
         expected = (mass[:, None] * mass[None] * np.log(mean_w)).sum(axis=(0, 1))
     exact = gumbel.value_and_grad("exact", program, num_samples=num_samples)
-    bound, _, _ = jit(exact)(jax.random.key(0), params, *args)
+    bound, _, _ = jax.jit(exact)(jax.random.key(0), params, *args)
     np.testing.assert_allclose(bound, expected, rtol=1e-4)
 
 
@@ -122,7 +118,7 @@ def test_hard_bound_tends_to_the_log_likelihood():
     _, program, params, args = make_tiny("categorical-corners")
     log_w, mass = brute_force("categorical-corners", params, *args)
     expected = np.log((mass * np.exp(log_w)).sum(axis=0))
-    bound = jit(gumbel.evaluate(program, num_samples=20_000))
+    bound = jax.jit(gumbel.evaluate(program, num_samples=20_000))
     np.testing.assert_allclose(
         bound(jax.random.key(0), params, *args), expected, atol=0.02
     )
@@ -158,7 +154,7 @@ def test_every_layer_is_in_the_generative_path(name):
 def test_every_layer_learns(name):
     _, program, params, args = make_tiny(name)
     for estimator in ("exact", "gumbel_softmax"):
-        estimate = jit(gumbel.value_and_grad(estimator, program))
+        estimate = jax.jit(gumbel.value_and_grad(estimator, program))
         grads = estimate(jax.random.key(0), params, *args).grads["params"]
         assert set(grads) == {f"z{i + 1}" for i in range(TINY[name][4])} | {"pixels"}
         for leaf in jax.tree.leaves(grads):
@@ -199,7 +195,7 @@ def test_task_reads_fixed_halves_of_every_split(noise, binarization):
 
 def test_visible_biases_are_the_logits_of_the_lower_pixel_means(noise):
     task = sp.make_task(get_config())
-    params = jit(task.init)(jax.random.key(0))["params"]
+    params = jax.jit(task.init)(jax.random.key(0))["params"]
     _, lower = task.evaluation["train"]
     mean = np.clip(np.asarray(lower, np.float64).mean(axis=0), 1e-3, 1 - 1e-3)
     bias = params["pixels"]["Dense_0"]["bias"]
@@ -237,7 +233,7 @@ def test_every_variant_takes_a_step(noise, variant):
     task = sp.make_task(config)
     params = random_params(task.init, scale=0.05)
     upper, lower = task.batch(jax.random.key(0), {"images": task.data["images"][:8]})
-    estimate = jit(gumbel.value_and_grad(config.estimator, task.program))
+    estimate = jax.jit(gumbel.value_and_grad(config.estimator, task.program))
     bound, grads, _ = estimate(
         jax.random.key(1), params, upper, lower, temperature=config.temperature
     )
