@@ -21,14 +21,7 @@ from experiments.interrupt import Interrupted, interruptions
 from experiments.loop import Run, advance
 from experiments.mesh import data_mesh, local, whole
 from experiments.prng import root_key
-from experiments.step import (
-    DRAW,
-    EVALUATE,
-    Task,
-    TrainState,
-    check_task,
-    seeded_state,
-)
+from experiments.step import DRAW, EVALUATE, Task, TrainState, check_task, seeded_state
 from experiments.traced import static_fields
 from experiments.workdir import claim, versions, write_json
 

@@ -126,7 +126,7 @@ def measure(probe: Probe, name: str, temperatures, exact, noise: float) -> list[
         )
     )
     rows = []
-    for temperature in temperatures if annealed else [1.0]:
+    for temperature in temperatures if annealed else temperatures[:1]:
         state = warm_up(temperature)
         found = moments(_key(6), temperature, state)
         rows.append(
