@@ -18,11 +18,11 @@ from gumbel.nets import Initializer, Mlp, product_in
 # Of q(z|x, y) and p(x|y, z), as in Kingma et al. (2014). At Glorot weights the style is
 # informative at once, the decoder never needs the class, and the unlabelled images make
 # the classifier worse; from here what the class tells is learned first. So small all
-# the way deeper networks do not learn: the convolutions between the ends are He's. A
+# the way deeper networks do not learn: what is between the ends is He's. A
 # pixel of a transposed one sees a quarter of its kernel; without the factor of 4 the
 # style is lost on the way to the pixels, and stays unused.
 SMALL = nn.initializers.normal(1e-3)
-HE_DOWN = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
+HE = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 HE_UP = nn.initializers.variance_scaling(4 * 2.0, "fan_in", "truncated_normal")
 
 
@@ -110,18 +110,19 @@ def mlp(
         compute_dtype: of all products, see `nets.product_in`.
     """
     first, *rest = hidden
+    inits = (SMALL, *[HE] * len(rest), SMALL)
     own = {"compute_dtype": compute_dtype}
     return M2(
         num_classes=num_classes,
         num_styles=num_styles,
         classifier=Mlp(tuple(hidden), num_classes, **own),
-        features=Mlp((), first, kernel_init=SMALL, **own),
-        style=Mlp(tuple(rest), 2 * num_styles, kernel_init=SMALL, **own),
+        features=Mlp((), first, kernel_inits=inits[:1], **own),
+        style=Mlp(tuple(rest), 2 * num_styles, kernel_inits=inits[1:], **own),
         decoder=Mlp(
             tuple(reversed(hidden)),
             num_pixels,
             visible_bias_init,
-            kernel_init=SMALL,
+            kernel_inits=inits,
             **own,
         ),
         **own,
@@ -176,8 +177,8 @@ class ConvEncoder(nn.Module):
         for channels in self.channels:
             odd = h.shape[1] % 2
             h = jnp.pad(h, ((0, 0), (0, odd), (0, odd), (0, 0)))
-            h = nn.relu(Conv(channels, conv.down, HE_DOWN, **own)(h))
-        top = Mlp((), self.features, kernel_init=self.top_init, **own)
+            h = nn.relu(Conv(channels, conv.down, HE, **own)(h))
+        top = Mlp((), self.features, kernel_inits=(self.top_init,), **own)
         return top(h.reshape(h.shape[0], -1))
 
 
@@ -204,7 +205,7 @@ class ConvDecoder(nn.Module):
         own = {"compute_dtype": self.compute_dtype}
         *below, top = self.channels
         side, *sides, lowest = _sides(self.num_pixels, len(self.channels))
-        h = Mlp((), lowest**2 * top, kernel_init=SMALL, **own)(code)
+        h = Mlp((), lowest**2 * top, kernel_inits=(SMALL,), **own)(code)
         h = nn.relu(h.reshape(-1, lowest, lowest, top))
         for channels, size in zip(reversed(below), reversed(sides), strict=True):
             h = nn.relu(Conv(channels, conv.up, HE_UP, **own)(h)[:, :size, :size])
@@ -245,12 +246,13 @@ def convolutional(
     """
     first, *rest = hidden
     channels, own = tuple(channels), {"compute_dtype": compute_dtype}
+    inits = (*[HE] * len(rest), SMALL)
     return M2(
         num_classes=num_classes,
         num_styles=num_styles,
         classifier=ConvEncoder(channels, num_classes, **own),
         features=ConvEncoder(channels, first, top_init=SMALL, **own),
-        style=Mlp(tuple(rest), 2 * num_styles, kernel_init=SMALL, **own),
+        style=Mlp(tuple(rest), 2 * num_styles, kernel_inits=inits, **own),
         decoder=ConvDecoder(channels, num_pixels, visible_bias_init, **own),
         **own,
     )

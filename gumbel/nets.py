@@ -44,7 +44,7 @@ class Mlp(nn.Module):
         features: width of the output, which has no activation.
         bias_init: initialiser of the output's bias.
         activation: the non-linearity.
-        kernel_init: initialiser of all weights.
+        kernel_inits: initialisers of the weights of each layer; none for Glorot's.
         compute_dtype: of the products, see `product_in`.
     """
 
@@ -52,20 +52,18 @@ class Mlp(nn.Module):
     features: int
     bias_init: Initializer = nn.initializers.zeros
     activation: Callable[[jax.Array], jax.Array] = nn.relu
-    kernel_init: Initializer = nn.initializers.glorot_uniform()
+    kernel_inits: Sequence[Initializer] = ()
     compute_dtype: Any = None
 
     @nn.compact
     def __call__(self, x):
         """Maps [..., D] to [..., features]."""
-        dense = functools.partial(
-            nn.Dense,
-            kernel_init=self.kernel_init,
-            dot_general=product_in(self.compute_dtype),
-        )
-        for width in self.hidden:
-            x = self.activation(dense(width)(x))
-        return dense(self.features, bias_init=self.bias_init)(x)
+        dense = functools.partial(nn.Dense, dot_general=product_in(self.compute_dtype))
+        layers = len(self.hidden) + 1
+        *inits, last = self.kernel_inits or [nn.initializers.glorot_uniform()] * layers
+        for width, init in zip(self.hidden, inits, strict=True):
+            x = self.activation(dense(width, kernel_init=init)(x))
+        return dense(self.features, kernel_init=last, bias_init=self.bias_init)(x)
 
 
 class DiscreteVae(nn.Module):

@@ -59,26 +59,31 @@ def is_small(weights):
     return abs(weights.std() / 1e-3 - 1) * np.sqrt(2 * weights.size) < 5
 
 
+# Of (6, 5) hidden units, and of convolutions all but the one that makes pixels.
+BETWEEN = {
+    ("mlp", "style"): {"Dense_0"},
+    ("mlp", "decoder"): {"Dense_1"},
+    ("conv", "features"): {"Conv_0", "Conv_1", "Conv_2"},
+    ("conv", "style"): {"Dense_0"},
+    ("conv", "decoder"): {"Conv_0", "Conv_1"},
+}
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_which_weights_start_small(family):
-    """All but the classifier's, and the convolutions' between the ends."""
+    """All but the classifier's and those between the ends of a path."""
     _, params = make(family)
     for name, part in params["params"].items():
         small = {
-            jax.tree_util.keystr(path): is_small(leaf)
+            jax.tree_util.keystr(path, simple=True, separator="/"): is_small(leaf)
             for path, leaf in jax.tree_util.tree_leaves_with_path(part)
-            if leaf.ndim > 1 and "bias" not in jax.tree_util.keystr(path)
+            if path[-1].key == "kernel"
         }
-        between = [
-            path for path in small if "Conv" in path and (name, path) not in ENDS
-        ]
-        assert {path for path in small if not small[path]} == (
-            set(small) if name == "classifier" else set(between)
-        )
-
-
-# The convolution that makes pixels.
-ENDS = [("decoder", "['Conv_2']['kernel']")]
+        large = {path.removesuffix("/kernel") for path in small if not small[path]}
+        if name != "classifier":
+            assert large == BETWEEN.get((family, name), set())
+        else:
+            assert len(large) == len(small)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -124,7 +129,7 @@ def test_convolutions_at_their_start_keep_the_size_of_what_they_see(convolve):
         y = jax.nn.relu(layer.apply(params, x))[:, 3:-3, 3:-3]
         return float((y**2).mean() / (x**2).mean())
 
-    init = {conv.down: m2.HE_DOWN, conv.up: m2.HE_UP}[convolve]
+    init = {conv.down: m2.HE, conv.up: m2.HE_UP}[convolve]
     assert 0.8 < gain(init) < 1.25
     assert gain(jax.nn.initializers.glorot_uniform()) < 0.6
 
