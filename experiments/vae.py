@@ -181,6 +181,9 @@ def make_track(model: DiscreteVae, program: Program, decay: float | None) -> Cal
 def make_draw(model: DiscreteVae, family: Family, prior: Callable, images) -> Callable:
     """Makes the function that draws samples, reconstructions and latent usage."""
     program = make_program(model, family, prior)
+    columns = min(10, len(images))
+    rows = min(3, len(images) // columns)
+    shown = rows * columns
 
     @jax.jit
     def look(params, key):
@@ -192,7 +195,7 @@ def make_draw(model: DiscreteVae, family: Family, prior: Callable, images) -> Ca
             z = family.distribution(logits).sample(sample_key)
             logits = model.apply(params, z, layer, method="decode")
         _, nodes = interpret(program(params, images), posterior_key, hard())
-        codes = nodes[model.layer_names[0]].value[:30]
+        codes = nodes[model.layer_names[0]].value[:shown]
         decoded = model.apply(params, codes, method="decode")
         probabilities = {
             name: family.probabilities(node.distribution.logits)
@@ -205,11 +208,11 @@ def make_draw(model: DiscreteVae, family: Family, prior: Callable, images) -> Ca
         figures.image_grid(
             samples, 10, directory / "samples.png", "decoded samples of the prior"
         )
-        pairs = np.stack([images[:30], decoded], axis=1).reshape(3, 10, 2, -1)
-        pairs = pairs.transpose(0, 2, 1, 3).reshape(60, -1)
+        pairs = np.stack([images[:shown], decoded], axis=1)
+        pairs = pairs.reshape(rows, columns, 2, -1).transpose(0, 2, 1, 3)
         figures.image_grid(
-            pairs,
-            6,
+            pairs.reshape(2 * shown, -1),
+            2 * rows,
             directory / "reconstructions.png",
             "validation images, each above its reconstruction from one hard sample",
         )

@@ -241,7 +241,12 @@ def test_task_holds_the_splits_it_names(monkeypatch):
         assert set(np.unique(grey.evaluation[split][0])) == {0.0, 1.0}
 
 
-def test_reconstructions_stand_below_their_images(monkeypatch, tmp_path):
+@pytest.mark.parametrize(
+    "size, across, down", [(40, 10, 3), (19, 10, 1), (7, 7, 1), (1, 1, 1)]
+)
+def test_reconstructions_stand_below_their_images(
+    size, across, down, monkeypatch, tmp_path
+):
     drawn = {}
     monkeypatch.setattr(
         vae.figures,
@@ -253,14 +258,15 @@ def test_reconstructions_stand_below_their_images(monkeypatch, tmp_path):
     params["params"]["decoder"]["Dense_0"]["bias"] = np.full(D, 100.0)  # all white
     config = runs.config("bernoulli", model__num_variables=N).model
     model = vae.make_model(config, np.full(D, 0.5))
-    pixels = np.random.default_rng(0).random((40, D)).astype(np.float32)
+    pixels = np.random.default_rng(0).random((size, D)).astype(np.float32)
     family, prior = vae.FAMILIES["bernoulli"], vae.PRIORS["learned"]
     draw = vae.make_draw(model, family, prior, pixels)
     draw(floats(params), jax.random.key(0), tmp_path)
     pairs, rows = drawn["reconstructions"]
-    assert rows == 6
-    pairs = pairs.reshape(6, 10, D)
-    assert np.array_equal(pairs[::2].reshape(30, D), pixels[:30])
+    assert rows == 2 * down
+    pairs = pairs.reshape(2 * down, across, D)
+    shown = across * down
+    assert np.array_equal(pairs[::2].reshape(shown, D), pixels[:shown])
     assert (pairs[1::2] > 0.99).all()
     samples, rows = drawn["samples"]
     assert rows == 10 and samples.shape == (100, D)
