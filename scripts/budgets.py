@@ -231,33 +231,39 @@ TABLE_BUDGETS: Mapping[str, Mapping[str, Budget]] = {
     },
 }
 
-_TEMPERATURES = "1,2,5,10,20,50,100"
+# Of the three layers of [2]'s figure 4, and of the linear networks of [1].
 _DEEPEST = "configs/structured_prediction.py:392V-240H-240H-240H-392V"
+_STRUCTURED = "--experiment=structured_prediction", f"--config={_DEEPEST}"
+_FIXED = "--config=configs/vae.py", "--config.schedule.rate=0"
 
 
-def _sweep(temperatures: str, *fields: str) -> tuple[str, ...]:
+def _sweep(base: tuple[str, ...], fields: Mapping[str, Any], *grid: str) -> tuple:
     return (
-        "--experiment=structured_prediction",
-        f"--config={_DEEPEST}",
-        *(f"--config.{field}" for field in fields),
-        f"--sweep=temperature={temperatures}",
+        *base,
+        *(f"--config.{name}={value}" for name, value in fields.items()),
+        *(f"--sweep={values}" for values in grid),
     )
 
+
+_FIGURE4 = "temperature=1,2,5,10,20,50,100"
+_VAE = "temperature=0.1,0.25,0.5,0.667,1,2,5"
+_OBJECTIVES = "objective=soft_mass,analytic,relaxed_density"
+_STEPS = {"num_steps": 20_000}
 
 # The arguments of a figure's script, but for the folder of its results.
 FIGURE_BUDGETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     # It times steps: there is nothing to spend less or more on.
     "jang_figure5": dict.fromkeys(BUDGETS, ("marginalisation",)),
     "maddison_figure4": {
-        "smoke": _sweep(
-            "1,100",
-            *(f"{name}={value}" for name, value in _SMOKE.fields.items()),
-        ),
-        "cpu": _sweep(_TEMPERATURES, "num_steps=100000"),
+        "smoke": _sweep(_STRUCTURED, _SMOKE.fields, "temperature=1,100"),
+        "cpu": _sweep((*_STRUCTURED, "--seeds=2"), _STEPS, _FIGURE4),
+        "paper": _sweep(_STRUCTURED, {"num_steps": 10_000_000, **_LONG}, _FIGURE4),
+    },
+    "vae_temperature": {
+        "smoke": _sweep(_FIXED, _SMOKE.fields, "temperature=0.5,2", _OBJECTIVES),
+        "cpu": _sweep((*_FIXED, "--seeds=2"), _STEPS, _VAE, _OBJECTIVES),
         "paper": _sweep(
-            _TEMPERATURES,
-            "num_steps=10000000",
-            *(f"{name}={value}" for name, value in _LONG.items()),
+            (*_FIXED, "--seeds=3"), {"num_steps": 500_000, **_LONG}, _VAE, _OBJECTIVES
         ),
     },
 }

@@ -8,7 +8,16 @@ al. (2023), GR-MC Paulus, Maddison & Krause (2021). All numbers are in nats.
 from collections.abc import Iterator
 
 from gumbel.estimators import ESTIMATORS
-from scripts.published import JANG, NLL, OMNIGLOT, Column, Row, Table, numbers_of
+from scripts.published import (
+    JANG,
+    NLL,
+    OMNIGLOT,
+    Column,
+    Figure,
+    Row,
+    Table,
+    numbers_of,
+)
 
 _TRAIN_L1 = Column("train L_1", "train", "nll_1", 0.5)
 _TEST_L1 = Column("test L_1", "test", "nll_1", None)
@@ -116,5 +125,12 @@ LATER = {
         "from these",
         (_TRAIN_L1, _TEST_L1),
         (Row("reinmax-mlp", "vae", "mlp", _REINMAX_FIELDS, _REINMAX),),
+    ),
+}
+
+SWEEPS = {
+    "vae_temperature": Figure(
+        "Temperature and form of the KL of the categorical VAE of [1]",
+        *("sweep", "--out=", "sweep.json"),
     ),
 }

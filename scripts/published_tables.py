@@ -13,7 +13,7 @@ from scripts.budgets import TABLE_BUDGETS, Budget
 from scripts.cells import make_figure
 from scripts.orderings import Orderings, orderings, said
 from scripts.published import JANG_FIGURE5, Column, Row
-from scripts.tables import TABLES
+from scripts.tables import FIGURES, TABLES
 
 MISS = "✗"
 
@@ -208,15 +208,23 @@ def figure5(budget: str) -> str:
     return f"{report.markdown(header, rows)}\n\n{note}"
 
 
-def figure4(budget: str) -> str:
-    """The bounds over the temperature, as scripts/sweep.py wrote them."""
-    drawn = make_figure("maddison_figure4", budget, None)
-    return (drawn.folder / "table.md").read_text().strip()
-
-
-_FIGURES = {"jang_figure5": figure5, "maddison_figure4": figure4}
+def sweep_table(name: str, budget: str) -> str:
+    """The bounds over what was swept, as scripts/sweep.py wrote them."""
+    folder = make_figure(name, budget, None).folder
+    record = json.loads((folder / "sweep.json").read_text())
+    config, versions = record["config"], record["points"][0]["versions"]
+    note = (
+        f"{config['num_steps']:,} steps of {config['optimizer']} at "
+        f"{config['learning_rate']:g}, batch {config['batch_size']}, m = "
+        f"{config['num_samples']}, the parameters of the best validation bound; jax "
+        f"{versions['jax']}, {versions['device_kind']}."
+    )
+    return f"{(folder / 'table.md').read_text().strip()}\n\n{note}"
 
 
 def make(name: str, budget: str) -> str:
     """The table of a paper's table or figure."""
-    return _FIGURES[name](budget) if name in _FIGURES else table(name, budget)
+    if name in FIGURES:
+        is_sweep = FIGURES[name].script == "sweep"
+        return sweep_table(name, budget) if is_sweep else figure5(budget)
+    return table(name, budget)

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping
 
-from scripts.later import LATER
-from scripts.published import FIGURES, PAPERS, Table
+from scripts import published
+from scripts.later import LATER, SWEEPS
+from scripts.published import PAPERS, Figure, Table
 
 __all__ = ["FIGURES", "TABLES"]
 
 TABLES: Mapping[str, Table] = {**PAPERS, **LATER}
+FIGURES: Mapping[str, Figure] = {**published.FIGURES, **SWEEPS}

@@ -209,6 +209,14 @@ def test_the_sweep_of_figure_4_can_be_parsed(budget):
     assert parsed.base.model.num_layers == 3 and parsed.out == drawn.folder
     (config, *_) = grid.product(parsed.fields)
     assert config == {"temperature": 1.0}
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_the_sweep_of_the_vae_has_every_objective_and_no_annealing(budget):
+    drawn = make_figure("vae_temperature", budget, None)
+    parsed = sweep.parse(["sweep", *drawn.arguments])
+    assert set(parsed.fields["objective"]) == set(gumbel.programs.KL_FORMS)
+    assert parsed.base.schedule.rate == 0 and parsed.out == drawn.folder
     assert set(FIGURE_BUDGETS) == set(FIGURES)
 
 
