@@ -47,22 +47,14 @@ def _kernel_gradient(x, g):
     return found.transpose(1, 2, 0, 3)
 
 
-def _kernel_gradient_of_windows(x, g):
-    """The same as one product of g with all windows of 3×3 pixels."""
-    side = x.shape[1]
-    padded = jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
-    corners = [(i, j) for i in range(3) for j in range(3)]
-    windows = [padded[:, i : i + side, j : j + side] for i, j in corners]
-    found = jnp.einsum("bijc,bije->ce", jnp.concatenate(windows, axis=3), g)
-    return found.reshape(3, 3, x.shape[3], g.shape[3])
-
-
 @_kernel_gradient.def_vmap
 def _kernel_gradients(axis_size, in_batched, x, g):
-    # A convolution would become one in groups, which is slow; a product stays one.
-    del axis_size
-    axes = [0 if batched else None for batched in in_batched]
-    return jax.vmap(_kernel_gradient_of_windows, axes)(x, g), True
+    # One by one: together they would be a convolution in groups, which is slow.
+    def at(index):
+        one = [a[index] if b else a for a, b in zip((x, g), in_batched, strict=True)]
+        return _kernel_gradient(*one)
+
+    return jax.lax.map(at, jnp.arange(axis_size)), True
 
 
 @jax.custom_vjp

@@ -246,7 +246,7 @@ def _sweep(base: tuple[str, ...], fields: Mapping[str, Any], *grid: str) -> tupl
 
 
 _FIGURE4 = "temperature=1,2,5,10,20,50,100"
-_VAE = "temperature=0.1,0.25,0.5,0.667,1,2,5"
+_VAE = "temperature=0.1,0.25,0.5,1,2"
 _OBJECTIVES = "objective=soft_mass,analytic,relaxed_density"
 _STEPS = {"num_steps": 20_000}
 
