@@ -162,7 +162,7 @@ _M2_CONV = Budget(
         "model.channels": (16, 32, 64),
         "eval_samples": 1,
         "log_every": 50,
-        "eval_every": 100,
+        "eval_every": 250,
         "checkpoint_every": 500,
     },
     {"*": {"alpha": (1.0, 10.0)}, "labels_only*": _LABELS_ONLY},
