@@ -18,9 +18,9 @@ from gumbel.nets import Initializer, Mlp, product_in
 # Of q(z|x, y) and p(x|y, z), as in Kingma et al. (2014). At Glorot weights the style is
 # informative at once, the decoder never needs the class, and the unlabelled images make
 # the classifier worse; from here what the class tells is learned first. So small all
-# the way deeper networks do not learn: what is between the ends is He's. A
-# pixel of a transposed one sees a quarter of its kernel; without the factor of 4 the
-# style is lost on the way to the pixels, and stays unused.
+# the way deeper networks do not learn: what is between the ends is He's. A pixel of a
+# transposed convolution sees a quarter of its kernel; without the factor of 4 the style
+# is lost on the way to the pixels, and stays unused.
 SMALL = nn.initializers.normal(1e-3)
 HE = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 HE_UP = nn.initializers.variance_scaling(4 * 2.0, "fan_in", "truncated_normal")
