@@ -20,8 +20,10 @@ from gumbel.nets import Initializer, Mlp, product_in
 # the classifier worse; from here what the class tells is learned first. So small all
 # the way deeper networks do not learn: what is between the ends is He's. A pixel of a
 # transposed convolution sees a quarter of its kernel; without the factor of 4 the style
-# is lost on the way to the pixels, and stays unused.
+# is lost on the way to the pixels, and stays unused. Through convolutions it stays
+# unused from ends as small as those of the fully connected networks, too.
 SMALL = nn.initializers.normal(1e-3)
+SMALL_CONV = nn.initializers.normal(1e-2)
 HE = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
 HE_UP = nn.initializers.variance_scaling(4 * 2.0, "fan_in", "truncated_normal")
 
@@ -39,6 +41,7 @@ class M2(nn.Module):
         features: [B, D] -> [B, H].
         style: [B, H], the class added in and rectified -> [B, 2·N].
         decoder: class and style side by side, [B, K + N] -> [B, D].
+        class_init: initialiser of the weights of the class in q(z|x, y).
         compute_dtype: of the products of the class, see `nets.product_in`.
     """
 
@@ -48,6 +51,7 @@ class M2(nn.Module):
     features: nn.Module
     style: nn.Module
     decoder: nn.Module
+    class_init: Initializer
     compute_dtype: Any = None
 
     def classify(self, x):
@@ -72,7 +76,7 @@ class M2(nn.Module):
         class_weights = nn.Dense(
             features.shape[1],
             use_bias=False,
-            kernel_init=SMALL,
+            kernel_init=self.class_init,
             dot_general=product_in(self.compute_dtype),
             name="class_features",
         )
@@ -125,6 +129,7 @@ def mlp(
             kernel_inits=inits,
             **own,
         ),
+        class_init=SMALL,
         **own,
     )
 
@@ -205,11 +210,11 @@ class ConvDecoder(nn.Module):
         own = {"compute_dtype": self.compute_dtype}
         *below, top = self.channels
         side, *sides, lowest = _sides(self.num_pixels, len(self.channels))
-        h = Mlp((), lowest**2 * top, kernel_inits=(SMALL,), **own)(code)
+        h = Mlp((), lowest**2 * top, kernel_inits=(SMALL_CONV,), **own)(code)
         h = nn.relu(h.reshape(-1, lowest, lowest, top))
         for channels, size in zip(reversed(below), reversed(sides), strict=True):
             h = nn.relu(Conv(channels, conv.up, HE_UP, **own)(h)[:, :size, :size])
-        h = Conv(1, conv.up, SMALL, **own)(h)[:, :side, :side]
+        h = Conv(1, conv.up, SMALL_CONV, **own)(h)[:, :side, :side]
         bias = self.param("bias", self.visible_bias_init, (self.num_pixels,), h.dtype)
         return h.reshape(-1, self.num_pixels) + bias[None]
 
@@ -246,13 +251,14 @@ def convolutional(
     """
     first, *rest = hidden
     channels, own = tuple(channels), {"compute_dtype": compute_dtype}
-    inits = (*[HE] * len(rest), SMALL)
+    inits = (*[HE] * len(rest), SMALL_CONV)
     return M2(
         num_classes=num_classes,
         num_styles=num_styles,
         classifier=ConvEncoder(channels, num_classes, **own),
-        features=ConvEncoder(channels, first, top_init=SMALL, **own),
+        features=ConvEncoder(channels, first, top_init=SMALL_CONV, **own),
         style=Mlp(tuple(rest), 2 * num_styles, kernel_inits=inits, **own),
         decoder=ConvDecoder(channels, num_pixels, visible_bias_init, **own),
+        class_init=SMALL_CONV,
         **own,
     )

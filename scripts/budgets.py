@@ -161,11 +161,11 @@ def _m2(cpu: Budget) -> dict[str, Budget]:
 
 
 # Convolutions are slow on two cores, most of all a decoder for each of ten classes:
-# half the channels, half the batch, few steps, and the config's learning rate.
+# half the channels, a fifth of the batch, few steps, and the config's learning rate.
 _M2_CONV = Budget(
     {
-        "num_steps": 2_000,
-        "batch_size": 50,
+        "num_steps": 4_000,
+        "batch_size": 20,
         "model.channels": (16, 32, 64),
         "eval_samples": 1,
         "log_every": 50,

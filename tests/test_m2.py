@@ -54,9 +54,12 @@ def test_initial_values(family):
     np.testing.assert_array_equal(pixels, jnp.tile(jnp.linspace(-1, 1, 49), (2, 1)))
 
 
-def is_small(weights):
-    """Whether they are of N(0, 0.001²), to five standard errors of a deviation."""
-    return abs(weights.std() / 1e-3 - 1) * np.sqrt(2 * weights.size) < 5
+DEVIATIONS = {"mlp": 0.001, "conv": 0.01}
+
+
+def is_of(deviation, weights):
+    """Whether they are of N(0, deviation²), to five standard errors of a deviation."""
+    return abs(weights.std() / deviation - 1) * np.sqrt(2 * weights.size) < 5
 
 
 # Of (6, 5) hidden units, and of convolutions all but the one that makes pixels.
@@ -75,7 +78,9 @@ def test_which_weights_start_small(family):
     _, params = make(family)
     for name, part in params["params"].items():
         small = {
-            jax.tree_util.keystr(path, simple=True, separator="/"): is_small(leaf)
+            jax.tree_util.keystr(path, simple=True, separator="/"): is_of(
+                DEVIATIONS[family], leaf
+            )
             for path, leaf in jax.tree_util.tree_leaves_with_path(part)
             if path[-1].key == "kernel"
         }
