@@ -50,7 +50,7 @@ def get_config(variant: str = "mlp") -> ConfigDict:
     config.labelled.count = 100  # training images whose labels are seen
     config.labelled.seed = 0  # of the choice of these
     config.labelled.batch_size = 20  # of these a step: so few repeat soon anyway
-    config.dataset.binarization = "dynamic"  # as above; test and validation: static
+    config.dataset.binarization = "dynamic"  # of training; bounds elsewhere: static
 
     config.model = ConfigDict()
     config.model.networks = "mlp"  # mlp or conv

@@ -34,6 +34,8 @@ class Pixels:
       train: uint8 [n, D], 0/1, or grey where `batch` draws the pixels.
       fixed: uint8 [n, D], always 0/1, for "train", "valid" and "test": what is
         evaluated.
+      expected: float32 [n, D], for "valid" and "test": the mean of what `batch` would
+        draw of their images, the images themselves where it draws nothing.
       mean: float32 [D], probability that a training pixel is 1.
       batch: (key, rows of train [B, D]) -> float32 [B, D] in {0, 1}, jit-able: the one
         array that encoder and likelihood both read.
@@ -41,6 +43,7 @@ class Pixels:
 
     train: np.ndarray
     fixed: Mapping[str, np.ndarray]
+    expected: Mapping[str, np.ndarray]
     mean: np.ndarray
     batch: Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -76,10 +79,17 @@ def binarized(dataset: Dataset, kind: str) -> Pixels:
 
     pixels = {split: fixed(split) for split in ("train", "valid", "test")}
     if kind == "dynamic":
-        train, scale, batch = dataset.train.images, 255, dynamic_binarize
+        read = {split: getattr(dataset, split).images for split in pixels}
+        scale, batch = 255, dynamic_binarize
     else:
-        train, scale, batch = pixels["train"], 1, _as_float
-    return Pixels(train, pixels, np.float32(train.mean(axis=0) / scale), batch)
+        read, scale, batch = pixels, 1, _as_float
+    return Pixels(
+        train=read["train"],
+        fixed=pixels,
+        expected={s: read[s] / np.float32(scale) for s in ("valid", "test")},
+        mean=np.float32(read["train"].mean(axis=0) / scale),
+        batch=batch,
+    )
 
 
 def static_binarize(images: np.ndarray, name: str) -> np.ndarray:

@@ -9,8 +9,10 @@ estimator the single-sample inference of Jang et al. (2017). To be maximised is
 
 each E a mean over its images in the batch: config.alpha weighs nats of classification
 of a labelled image against nats of the bound of an image, whatever the numbers of
-both. Accuracy is that of the most probable class of q(y|x), and the parameters of the
-best one on the validation set are kept. The labels-only variants train q(y|x) alone.
+both. Accuracy is that of the most probable class of q(y|x) at the mean of the pixels
+that training draws, as Kingma et al. classify the mean of the features they draw, and
+the parameters of the best one on the validation set are kept. The labels-only variants
+train q(y|x) alone.
 """
 
 from collections.abc import Callable, Mapping
@@ -268,8 +270,10 @@ def task_of(config, dataset: data.Dataset) -> Task:
         lambda params, x: model.apply(params, x, method="classify")
     )
 
+    expected = {s: jnp.asarray(x) for s, x in images.pixels.expected.items()}
+
     def predicted(params, split: str) -> jax.Array:
-        return predict(params, fields["evaluation"][split][0])
+        return predict(params, expected[split])
 
     def measure(params, split: str) -> dict[str, float]:
         right = predicted(params, split) == images.true[split]

@@ -172,6 +172,27 @@ def test_a_whole_run_classifies(variant, quarters, tmp_path, monkeypatch):
         assert result["test"]["nll"] == pytest.approx(result["test"]["nll_1"])
 
 
+def test_accuracy_is_of_grey_images_where_pixels_are_drawn(quarters):
+    rng = np.random.default_rng(3)
+    images = rng.integers(0, 256, quarters.valid.images.shape, np.uint8)
+    right = {}
+    for kind in ("dynamic", "threshold"):
+        dataset = dataclasses.replace(
+            quarters, valid=data.Split(images, quarters.valid.labels)
+        )
+        task = ss.task_of(config(dataset__binarization=kind), dataset)
+        params = jax.tree.map(
+            lambda p: jnp.asarray(np.random.default_rng(4).normal(size=p.shape)),
+            jax.eval_shape(task.init, jax.random.key(0)),
+        )
+        right[kind] = task.measure(params, "valid")["accuracy"]
+    by_hand = ByHand(params)
+    for kind, x in (("dynamic", images / 255), ("threshold", images >= 128)):
+        classes = by_hand.log_q(np.float64(x)).argmax(axis=1)
+        assert right[kind] == pytest.approx((classes == dataset.valid.labels).mean())
+    assert right["dynamic"] != right["threshold"]
+
+
 def test_best_parameters_are_those_of_the_best_accuracy(quarters):
     made = config()
     task = ss.make_task(made)
