@@ -34,8 +34,8 @@ class Pixels:
       train: uint8 [n, D], 0/1, or grey where `batch` draws the pixels.
       fixed: uint8 [n, D], always 0/1, for "train", "valid" and "test": what is
         evaluated.
-      expected: float32 [n, D], for "valid" and "test": the mean of what `batch` would
-        draw of their images, the images themselves where it draws nothing.
+      expected: split -> float32 [n, D], the mean of what `batch` would draw of its
+        images, the images themselves where it draws nothing.
       mean: float32 [D], probability that a training pixel is 1.
       batch: (key, rows of train [B, D]) -> float32 [B, D] in {0, 1}, jit-able: the one
         array that encoder and likelihood both read.
@@ -43,7 +43,7 @@ class Pixels:
 
     train: np.ndarray
     fixed: Mapping[str, np.ndarray]
-    expected: Mapping[str, np.ndarray]
+    expected: Callable[[str], np.ndarray]
     mean: np.ndarray
     batch: Callable[[jax.Array, jax.Array], jax.Array]
 
@@ -86,7 +86,7 @@ def binarized(dataset: Dataset, kind: str) -> Pixels:
     return Pixels(
         train=read["train"],
         fixed=pixels,
-        expected={s: read[s] / np.float32(scale) for s in ("valid", "test")},
+        expected=lambda split: read[split] / np.float32(scale),
         mean=np.float32(read["train"].mean(axis=0) / scale),
         batch=batch,
     )

@@ -270,7 +270,7 @@ def task_of(config, dataset: data.Dataset) -> Task:
         lambda params, x: model.apply(params, x, method="classify")
     )
 
-    expected = {s: jnp.asarray(x) for s, x in images.pixels.expected.items()}
+    expected = {s: jnp.asarray(images.pixels.expected(s)) for s in images.true}
 
     def predicted(params, split: str) -> jax.Array:
         return predict(params, expected[split])

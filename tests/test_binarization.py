@@ -61,8 +61,8 @@ def test_pinned_static_mnist(mnist, monkeypatch):
     assert dynamic.train is mnist.train.images
     for split in ("valid", "test"):
         grey = getattr(mnist, split).images / 255
-        np.testing.assert_allclose(dynamic.expected[split], grey, atol=1e-7)
-        np.testing.assert_array_equal(pixels.expected[split], pixels.fixed[split])
+        np.testing.assert_allclose(dynamic.expected(split), grey, atol=1e-7)
+        np.testing.assert_array_equal(pixels.expected(split), pixels.fixed[split])
     assert np.abs(dynamic.mean - pixels.mean).max() < 5 * 0.5 / np.sqrt(50_000)
     monkeypatch.setitem(binarization.STATIC_MNIST_SHA256, "test", "0" * 64)
     with pytest.raises(data.DataError, match="statically binarised mnist/test"):
