@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import gumbel
-from experiments import data, semi_supervised
+from experiments import data, m2_methods, semi_supervised
 from experiments.step import init_state
 from gumbel import samplers
 from scripts.benchmarks import networks, plain
@@ -123,7 +123,7 @@ def test_flax_has_the_bound_of_labelled_images(loaded, monkeypatch):
     bound, _ = gumbel.programs.interpret(
         run, jax.random.key(0), gumbel.programs.hard(config.objective)
     )
-    log_q = semi_supervised.class_log_prob(ours_model, params, x, labels)
+    log_q = m2_methods.class_log_prob(ours_model, params, x, labels)
     found = model.apply(plain_params, x, labels, normals, method="labelled")
     np.testing.assert_allclose(found, bound + config.alpha * log_q, rtol=1e-5)
 

@@ -16,7 +16,7 @@ from experiments import semi_supervised as ss
 from experiments.configuration import ConfigError
 from experiments.report import read_metrics
 from experiments.step import keep_best
-from m2_by_hand import CLASSES, PIXELS, STYLES, ByHand, make_tiny
+from m2_by_hand import ByHand
 
 
 @functools.cache
@@ -202,20 +202,6 @@ def test_best_parameters_are_those_of_the_best_accuracy(quarters):
         metrics = {"valid_nll": nll, "valid_accuracy": accuracy}
         state = keep_best(state, task.choose_by(metrics))
     assert state.best_step == 1
-
-
-def test_samples_share_a_style_along_columns(quarters):
-    model, _, params, *_ = make_tiny()
-    means = np.asarray(ss.make_samples(model)(params, jax.random.key(1)))
-    grid = means.reshape(CLASSES, ss.STYLES, PIXELS)
-    # z of a column, with the weights of its class: recomputed by hand.
-    z = np.float64(jax.random.normal(jax.random.key(1), (ss.STYLES, STYLES)))
-    by_hand = ByHand(params)
-    for k in range(CLASSES):
-        y = np.tile(np.eye(CLASSES)[k], (ss.STYLES, 1))
-        h = by_hand.dense("decoder", 0, np.concatenate([y, z], axis=1))
-        logits = by_hand.dense("decoder", 1, np.maximum(h, 0))
-        np.testing.assert_allclose(grid[k], 1 / (1 + np.exp(-logits)), rtol=1e-4)
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

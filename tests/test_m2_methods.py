@@ -1,4 +1,4 @@
-"""M2 as a program: its bounds by hand, and every estimator that runs it."""
+"""M2 as a program: its bounds and samples by hand, every estimator that runs it."""
 
 import jax
 import jax.numpy as jnp
@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import gumbel
+from experiments import m2_methods
 from gumbel import quality
 from gumbel.programs import hard, interpret
-from m2_by_hand import BATCH, CLASSES, ByHand, make_tiny, noise_of
+from m2_by_hand import BATCH, CLASSES, PIXELS, STYLES, ByHand, make_tiny, noise_of
 
 
 @pytest.mark.parametrize("kl", ["analytic", "relaxed_density", "soft_mass"])
@@ -88,3 +89,17 @@ def test_bias_of_relaxed_gradients_against_exact():
     assert again.bias < 2 * again.bias_noise and again.std < relaxed.std
     score = quality.quality(moments("score_function", 5), exact.mean, noise)
     assert score.bias < 2 * score.bias_noise
+
+
+def test_samples_share_a_style_along_columns():
+    model, _, params, *_ = make_tiny()
+    means = np.asarray(m2_methods.make_samples(model)(params, jax.random.key(1)))
+    grid = means.reshape(CLASSES, m2_methods.STYLES, PIXELS)
+    # z of a column, with the weights of its class: recomputed by hand.
+    z = np.float64(jax.random.normal(jax.random.key(1), (m2_methods.STYLES, STYLES)))
+    by_hand = ByHand(params)
+    for k in range(CLASSES):
+        y = np.tile(np.eye(CLASSES)[k], (m2_methods.STYLES, 1))
+        h = by_hand.dense("decoder", 0, np.concatenate([y, z], axis=1))
+        logits = by_hand.dense("decoder", 1, np.maximum(h, 0))
+        np.testing.assert_allclose(grid[k], 1 / (1 + np.exp(-logits)), rtol=1e-4)
