@@ -1,6 +1,7 @@
 """Strict JAX for every test: what is only a risk elsewhere is an error here."""
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -20,6 +21,10 @@ import pytest
 
 import runs
 from experiments import data, figures, mesh
+
+# Tracing makes objects by the million that stay: looking for cycles among them as often
+# as by default is some 6 % of the time.
+gc.set_threshold(200_000, 20, 20)
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")

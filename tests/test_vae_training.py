@@ -96,13 +96,19 @@ def test_evaluation_uses_the_centres_kept_with_the_best_parameters(noise):
 
 
 NETWORKS = [name for name in VARIANTS if name.endswith(("V", "ary"))]
-ESTIMATORS = {"gumbel_softmax": 5, "vimco": 5, "nvil": 1}
+SAMPLES = {"gumbel_softmax": 5, "vimco": 5, "nvil": 1}
+# [2] trains all of them with Concrete, those of its Table 1 with the others, too.
+PAIRS = [(network, "gumbel_softmax") for network in NETWORKS] + [
+    (network, estimator)
+    for network in NETWORKS
+    for estimator in ("vimco", "nvil")
+    if network.startswith("200H")
+]
 
 
-@pytest.mark.parametrize("estimator", ESTIMATORS)
-@pytest.mark.parametrize("variant", NETWORKS)
+@pytest.mark.parametrize("variant, estimator", PAIRS)
 def test_every_network_trains_with_the_papers_estimators(noise, variant, estimator):
-    config = small(variant, estimator=estimator, num_samples=ESTIMATORS[estimator])
+    config = small(variant, estimator=estimator, num_samples=SAMPLES[estimator])
     start, state, metrics = train_steps(vae.make_task(config), config, 3)
     # Noise has 784·log 2 = 543 nats.
     objective = np.array(metrics["objective"])
