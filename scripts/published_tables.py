@@ -112,7 +112,9 @@ def table(name: str, budget: str) -> str:
         rows.append(
             [one.row.name, f"`{one.estimator}`", *cells, *_settings(one, fields)]
         )
-    notes = _conditions(name, budget, found), _orderings(found, columns[0])
+    notes = [_conditions(name, budget, found)]
+    if columns[0].name.startswith("nll"):
+        notes += [_orderings(found, columns[0]), *(_best(found, c) for c in columns)]
     return "\n\n".join([report.markdown(header, rows), *filter(None, notes)])
 
 
@@ -171,19 +173,49 @@ def _conditions(name: str, budget: str, found: Sequence[Found]) -> str:
     )
 
 
+def _means(found: Sequence[Found], column: Column) -> list[tuple[Row, dict]]:
+    """The mean over seeds by estimator, row by row, of what did not diverge."""
+    rows = {one.row.name: one.row for one in found}.values()
+    return [
+        (
+            row,
+            {
+                one.estimator: float(np.mean(one.numbers(column)))
+                for one in found
+                if one.row is row and one.whole
+            },
+        )
+        for row in rows
+    ]
+
+
+def _best(found: Sequence[Found], column: Column) -> str:
+    """Which estimators have the least number of a row that has several."""
+    names: dict[str, list[str]] = {}
+    several = [(row, own) for row, own in _means(found, column) if len(own) > 1]
+    for row, own in several:
+        names.setdefault(min(own, key=own.get), []).append(row.name)
+    if not names:
+        return ""
+    parts = [
+        f"`{name}` in {'all rows' if len(rows) == len(several) else ', '.join(rows)}"
+        for name, rows in names.items()
+    ]
+    return f"Of these, the least {column.label}: {'; '.join(parts)}."
+
+
 def _orderings(found: Sequence[Found], column: Column) -> str:
-    """The orderings within the rows of a table, where its first column is a bound."""
+    """The orderings within the rows of a table."""
     total = Orderings([], [], [])
-    for row in {one.row.name: one.row for one in found}.values():
-        own = [one for one in found if one.row is row and one.whole]
+    for row, own in _means(found, column):
         part = orderings(
             {name: numbers[0] for name, numbers in row.published.items() if numbers},
-            {one.estimator: float(np.mean(one.numbers(column))) for one in own},
+            own,
             column.tolerance,
         )
         for kind, names in zip(total, part, strict=True):
             kind += [f"{row.name} {name}" for name in names]
-    if not column.name.startswith("nll") or not any(total):
+    if not any(total):
         return ""
     return said("Within the rows", total, column.tolerance)
 
