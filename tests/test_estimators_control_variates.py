@@ -113,25 +113,6 @@ def test_darn_is_the_backward_pass_it_stands_for():
     assert (jnp.abs(ours.grads["in0"]) > 1e-3).any()
 
 
-def test_variance_normalisation_scales_the_learning_signal():
-    toy = TOYS["2-cost"]
-    estimate = one_estimate("darn", toy)
-    plain, scaled = (
-        estimate(jax.random.key(1), {"z0": moments(0.0, variance)}, {}).grads
-        for variance in (0.0, 4.0)
-    )
-    np.testing.assert_allclose(scaled["in0"], plain["in0"] / 2.0, rtol=1e-5)
-    np.testing.assert_array_equal(scaled["out"], plain["out"])
-    # MuProp: its signal, not the linear term that is added back.
-    estimate = one_estimate("muprop", toy)
-    one, half, none = (
-        estimate(jax.random.key(1), moments(0.0, variance), {}).grads["in0"]
-        for variance in (0.0, 4.0, 1e16)
-    )
-    np.testing.assert_allclose(half, (one + none) / 2.0, rtol=1e-4, atol=1e-6)
-    assert (jnp.abs(none) > 1e-3).any() and (jnp.abs(one - none) > 1e-3).any()
-
-
 def test_the_moments_follow_the_signals():
     toy = TOYS["2-3-cost"]
     for name, size in (("muprop", 2), ("darn", 4)):

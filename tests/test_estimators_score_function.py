@@ -24,12 +24,7 @@ from enumeration import (
     worst_z,
 )
 from gumbel.estimators import ESTIMATORS
-from gumbel.estimators.baselines import (
-    MOMENTS_HYPER,
-    init_baseline,
-    leave_one_out,
-    standardise,
-)
+from gumbel.estimators.baselines import init_baseline, leave_one_out
 
 
 def far_nvil_state(toy):
@@ -108,32 +103,6 @@ def test_more_replicates_lower_the_variance_of_the_same_bound():
 
 def test_nvil_with_gaussian_draws_before_and_after_a_class():
     assert max_z("nvil", MIXED, state=far_nvil_state(MIXED)) < 5
-
-
-def test_moments_are_used_before_they_are_updated():
-    signal = jnp.asarray([1.0, 5.0, 6.0])
-    hyper = {"baseline_decay": 0.9, "variance_decay": 0.5}
-    result, new = standardise(signal, moments(2.0, 16.0), hyper)
-    np.testing.assert_allclose(result, (np.asarray(signal) - 2.0) / 4.0, rtol=1e-6)
-    np.testing.assert_allclose(new.mean, 0.9 * 2.0 + 0.1 * 4.0, rtol=1e-6)
-    np.testing.assert_allclose(new.variance, 0.5 * 16.0 + 0.5 * np.var(signal))
-    # σ < 1 is not enlarged; decays of 1 leave both where they are.
-    result, new = standardise(signal, moments(0.0, 0.25), MOMENTS_HYPER)
-    np.testing.assert_array_equal(result, signal)
-    assert (new.mean, new.variance) == (0.0, 0.25)
-
-
-def test_variance_normalisation_scales_what_goes_through_log_q():
-    toy = TOYS["3-cost"]
-    estimate = one_estimate("score_function", toy)
-
-    def grads(variance):
-        return estimate(jax.random.key(1), moments(0.5, variance), {}).grads
-
-    plain, scaled = grads(0.0), grads(9.0)
-    np.testing.assert_allclose(scaled["in0"], plain["in0"] / 3.0, rtol=1e-5)
-    assert (jnp.abs(plain["in0"]) > 1e-3).any()
-    np.testing.assert_array_equal(scaled["out"], plain["out"])
 
 
 def test_nvil_uses_its_baseline_before_learning_from_the_sample():

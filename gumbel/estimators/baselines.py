@@ -8,7 +8,8 @@ they depend on earlier steps only; none lets a gradient through.
 Legend: B batch, S samples, F features. Everything in nats.
 """
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -16,8 +17,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from gumbel.distributions import Distribution, Normal
 from gumbel.estimators.learned import descend, init_net, init_optimizer, net
 from gumbel.objectives import log_mean_exp
+from gumbel.programs import Node, Run
 
 # A decay of 1 keeps a moment where it starts: the mean at 0, nothing subtracted; the
 # variance at 0, nothing divided. Traced, so switching them on never recompiles.
@@ -31,19 +34,23 @@ class Moments:
     mean: jax.Array
     variance: jax.Array
 
+    @property
+    def scale(self) -> jax.Array:
+        """max(1, σ), what a normalised gradient is divided by."""
+        return jnp.maximum(1.0, jnp.sqrt(self.variance))
+
 
 def init_moments() -> Moments:
     """Moments that do nothing yet: mean 0, variance 0."""
     return Moments(jnp.zeros(()), jnp.zeros(()))
 
 
-def standardise(signal, moments: Moments, hyper: Mapping) -> tuple[jax.Array, Moments]:
-    """Centres a learning signal and normalises its variance.
+def centre(signal, moments: Moments, hyper: Mapping) -> tuple[jax.Array, Moments]:
+    """Centres a learning signal and follows its moments.
 
-    (signal − c) / max(1, σ), then c ← d·c + (1 − d)·mean(signal), and σ² likewise with
-    the batch variance: Mnih & Gregor (2014), Algorithm 1, which has d = 0.8.
-    Centring leaves the expected gradient as it is; the division scales the part of it
-    that goes through log q, by the same factor for all examples.
+    signal − c, then c ← d·c + (1 − d)·mean(signal), and σ² likewise with the batch
+    variance: Mnih & Gregor (2014), Algorithm 1, which has d = 0.8. Centring leaves the
+    expected gradient as it is.
 
     Args:
         signal: any shape.
@@ -51,18 +58,57 @@ def standardise(signal, moments: Moments, hyper: Mapping) -> tuple[jax.Array, Mo
         hyper: `baseline_decay` for the mean, `variance_decay` for the variance.
 
     Returns:
-        The standardised signal and the updated moments.
+        The centred signal and the updated moments.
 
     Raises:
         ValueError: if a decay, where it is concrete, is not from 0 to 1.
     """
-    scale = jnp.maximum(1.0, jnp.sqrt(moments.variance))
     updated = Moments(
         _average("baseline_decay", hyper, moments.mean, signal.mean()),
         _average("variance_decay", hyper, moments.variance, signal.var()),
     )
     # State and signal keep their dtypes, whatever the program computes in.
-    return ((signal - moments.mean) / scale).astype(signal.dtype), updated
+    return (signal - moments.mean).astype(signal.dtype), updated
+
+
+@jax.custom_jvp
+def _divide_gradient(x, scale) -> jax.Array:
+    del scale
+    return x
+
+
+@_divide_gradient.defjvp
+def _divide_gradient_jvp(primals, tangents):
+    (x, scale), (tangent, _) = primals, tangents
+    return x, tangent / scale.astype(x.dtype)
+
+
+def normalised(run: Run, scale_of: Callable[[str], jax.Array]) -> Run:
+    """A program whose log weights have, in a draw's logits, a gradient over its scale.
+
+    Variance normalisation divides what a draw's logits get through their score by
+    max(1, σ) (Mnih & Gregor, 2014, Algorithm 1). A log weight that has a gradient in
+    them as well, that of a KL in closed form above all, must be divided with it: else
+    the KL counts max(1, σ) times as much as the likelihood, and the posterior becomes
+    the prior.
+
+    Args:
+        run: what `program(params, *args)` returned, for hard samples.
+        scale_of: the scale of the discrete draw of a name, a scalar.
+    """
+
+    def scaled(draw):
+        def seen(name: str, distribution: Distribution) -> Node:
+            node = draw(name, distribution)
+            if isinstance(distribution, Normal):
+                return node
+            logits = _divide_gradient(distribution.logits, scale_of(name))
+            law = distribution.replace(logits=logits)
+            return dataclasses.replace(node, distribution=law, law=law)
+
+        return run(seen)
+
+    return scaled
 
 
 def _average(name: str, hyper: Mapping, old, new) -> jax.Array:

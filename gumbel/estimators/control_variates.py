@@ -8,6 +8,7 @@ unbiased, DARN does not and is biased.
 Legend: B batch, N variables, K categories. Everything in nats.
 """
 
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -18,8 +19,9 @@ from gumbel.estimators.base import Estimator
 from gumbel.estimators.baselines import (
     MOMENTS_HYPER,
     Moments,
+    centre,
     init_moments,
-    standardise,
+    normalised,
 )
 from gumbel.estimators.score_function import discrete, score_term
 from gumbel.programs import Node, Run, Sampler, hard, interpret, valued
@@ -38,8 +40,9 @@ def _init_muprop(key, run: Run, hyper: Mapping) -> Moments:
 
 
 def _muprop(key, run: Run, moments: Moments, hyper: Mapping):
-    key = jax.random.fold_in(key, 0)
-    log_w, nodes = interpret(run, key, hard(hyper["kl"]))
+    key, scale = jax.random.fold_in(key, 0), moments.scale
+    scaled = normalised(run, lambda name: scale)
+    log_w, nodes = interpret(scaled, key, hard(hyper["kl"]))
     nodes = discrete(nodes)
 
     # The mean-field pass has the same Gaussian noise. Its derivative in the shift of a
@@ -58,11 +61,12 @@ def _muprop(key, run: Run, moments: Moments, hyper: Mapping):
     for name, node in nodes.items():
         mean, slope = node.distribution.mean(), slopes[name]
         baseline = baseline + _inner(slope, node.value - mean)
-        surrogate = surrogate + score_term(slope, mean).reshape(len(log_w), -1).sum(1)
+        share = score_term(slope / scale, mean)
+        surrogate = surrogate + share.reshape(len(log_w), -1).sum(axis=1)
     signal = jax.lax.stop_gradient(log_w - baseline)
-    signal, moments = standardise(signal, moments, hyper)
+    signal, moments = centre(signal, moments, hyper)
     joint_log_q = sum((n.log_q for n in nodes.values()), start=jnp.zeros_like(log_w))
-    return surrogate + score_term(signal, joint_log_q), moments
+    return surrogate + score_term(signal / scale, joint_log_q), moments
 
 
 def _inner(a, b) -> jax.Array:
@@ -110,26 +114,31 @@ def _towards_centre(shifts: Shifts, kl: str) -> Sampler:
 def _darn(key, run: Run, state: Mapping[str, Moments], hyper: Mapping):
     key = jax.random.fold_in(key, 0)
     variables = _variables(run, key)
+    zeros = {name: jnp.zeros(v.shape, v.dtype) for name, v in variables.items()}
 
-    def sampled(shifts):
+    def sampled(run: Run, shifts: Shifts):
         log_w, nodes = interpret(run, key, _towards_centre(shifts, hyper["kl"]))
         nodes = discrete(nodes)
         log_q = {name: n.distribution.log_prob(n.value) for name, n in nodes.items()}
         return log_w, log_q
 
-    zeros = {name: jnp.zeros(v.shape, v.dtype) for name, v in variables.items()}
-    (log_w, log_q), pull_back = jax.vjp(sampled, zeros)
+    (log_w, log_q), pull_back = jax.vjp(functools.partial(sampled, run), zeros)
 
     # f'(z)·(z − z̄) of each variable, the last draw first: what f depends on a draw by
     # way of later ones is the derivative of their scores, weighted by their signals.
-    surrogate, new_state = log_w, {}
-    signals = jax.tree.map(jnp.zeros_like, log_q)
+    new_state, signals = {}, jax.tree.map(jnp.zeros_like, log_q)
     for name in reversed(variables):
         (derivative,) = pull_back((jnp.ones_like(log_w), signals))
         signal = jax.lax.stop_gradient(derivative[name])
-        signal, new_state[name] = standardise(signal, state[name], hyper)
+        signal, new_state[name] = centre(signal, state[name], hyper)
         signals = {**signals, name: signal}
-        surrogate = surrogate + score_term(signal, log_q[name]).sum(axis=1)
+
+    # The same pass again, without a second computation: only its gradient differs.
+    scaled = normalised(run, lambda name: state[name].scale)
+    surrogate, log_q = sampled(scaled, zeros)
+    for name, signal in signals.items():
+        score = score_term(signal / state[name].scale, log_q[name])
+        surrogate = surrogate + score.sum(axis=1)
     return surrogate, new_state
 
 

@@ -23,10 +23,11 @@ from gumbel.estimators.baselines import (
     MOMENTS_HYPER,
     LearnedBaseline,
     Moments,
+    centre,
     init_baseline,
     init_moments,
     leave_one_out,
-    standardise,
+    normalised,
 )
 from gumbel.objectives import log_mean_exp
 from gumbel.programs import Node, Run, hard, interpret, name_key
@@ -81,11 +82,12 @@ def _init_moments(key, run: Run, hyper: Mapping) -> Moments:
 
 
 def _score_function(key, run: Run, moments: Moments, hyper: Mapping):
-    log_w, log_q, _ = hard_samples(run, key, hyper)
+    scale = moments.scale
+    log_w, log_q, _ = hard_samples(normalised(run, lambda name: scale), key, hyper)
     bound = log_mean_exp(log_w)
-    signal, moments = standardise(jax.lax.stop_gradient(bound), moments, hyper)
+    signal, moments = centre(jax.lax.stop_gradient(bound), moments, hyper)
     joint_log_q = sum(log_q.values(), start=jnp.zeros_like(log_w))
-    return bound + score_term(signal, joint_log_q.sum(axis=0)), moments
+    return bound + score_term(signal / scale, joint_log_q.sum(axis=0)), moments
 
 
 @struct.dataclass
@@ -107,13 +109,15 @@ def _init_nvil(key, run: Run, hyper: Mapping) -> dict[str, _Nvil]:
 
 
 def _nvil(key, run: Run, state: Mapping[str, _Nvil], hyper: Mapping):
+    run = normalised(run, lambda name: state[name].moments.scale)
     log_w, log_q, logits = hard_samples(run, key, hyper)
     bound = surrogate = log_mean_exp(log_w)
     bound = jnp.broadcast_to(jax.lax.stop_gradient(bound), log_w.shape)
     new_state = {}
     for name, draw in state.items():
         residual = bound - draw.learned(logits[name])
-        signal, moments = standardise(residual, draw.moments, hyper)
+        signal, moments = centre(residual, draw.moments, hyper)
+        signal = signal / draw.moments.scale
         surrogate = surrogate + score_term(signal, log_q[name]).sum(axis=0)
         target = bound - draw.moments.mean
         rate = hyper["baseline_learning_rate"]
@@ -150,8 +154,8 @@ score_function = Estimator(
     unbiased=True,
     reference="Williams 1992 (REINFORCE). signal = L for every draw. A running-mean "
     "baseline with baseline_decay < 1 (still unbiased); with variance_decay < 1 "
-    "variance normalisation: then unbiased up to the factor 1 / max(1, σ) on what "
-    "goes through log q, as in Jang, Gu & Poole 2017.",
+    "variance normalisation, as in Jang, Gu & Poole 2017: then unbiased up to the "
+    "factor 1 / max(1, σ) of the gradient in the logits of the draws.",
 )
 
 nvil = Estimator(
@@ -163,8 +167,8 @@ nvil = Estimator(
     "b(logits of the draw): c a running mean, b a net of its own, learned by Adam at "
     "baseline_learning_rate. The logits are a function of the inputs and of earlier "
     "draws only, so b is a valid baseline in every layer. variance_decay = 0.8 is the "
-    "paper's variance normalisation: then unbiased up to the factor 1 / max(1, σ) on "
-    "what goes through log q, which is why it is off by default.",
+    "paper's variance normalisation: then unbiased up to a factor 1 / max(1, σ) of the "
+    "gradient in each draw's logits, which is why it is off by default.",
 )
 
 vimco = Estimator(
