@@ -37,9 +37,6 @@ def tables() -> dict[str, Callable[[], str]]:
         "expected": run_tables.expected_line,
         "estimators": run_tables.estimators_table,
         "gradient_quality": run_tables.quality_table,
-        "structured_prediction": lambda: run_tables.comparison_table(
-            "structured_prediction"
-        ),
         "vae": lambda: run_tables.runs_table("vae"),
         "omniglot": lambda: run_tables.runs_table("omniglot"),
         "training": training_table.recorded,

@@ -136,7 +136,7 @@ def _settings(found: Found, fields: Sequence[str]) -> list[str]:
     return [*cells, f"{flat['num_steps']:,}", count]
 
 
-def shared(some: Sequence[Mapping[str, Any]], field: str) -> str:
+def _shared(some: Sequence[Mapping[str, Any]], field: str) -> str:
     """The values of a field in the configs of records, in words."""
     values = {record["config"][field] for record in some}
     return " or ".join(x if isinstance(x, str) else f"{x:,}" for x in sorted(values))
@@ -163,9 +163,9 @@ def _conditions(name: str, budget: str, found: Sequence[Found]) -> str:
     machines = {(x["versions"]["jax"], x["versions"]["device_kind"]) for x in every}
     return (
         f"{title}: {len(published)} of {cells} cells at budget `{budget}`. "
-        f"{shared(every, 'num_steps')} steps of {shared(every, 'optimizer')}, batch "
-        f"{shared(every, 'batch_size')}; nll is L_m with m = "
-        f"{shared(every, 'eval_samples')}, in nats; {choice}. ± is the standard "
+        f"{_shared(every, 'num_steps')} steps of {_shared(every, 'optimizer')}, batch "
+        f"{_shared(every, 'batch_size')}; nll is L_m with m = "
+        f"{_shared(every, 'eval_samples')}, in nats; {choice}. ± is the standard "
         "deviation over seeds, of a single seed the standard error over images; "
         f"{MISS} is a mean off by more than {tolerances}, about the noise of the "
         "papers, which print no error bars; jax "

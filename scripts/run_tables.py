@@ -1,13 +1,11 @@
-"""Tables of single runs and of comparisons, from records and nothing else."""
+"""Tables of single runs and of estimators, from records and nothing else."""
 
 import json
 
 import gumbel
 from experiments import report
 from experiments.records import RESULTS, read_records
-from scripts.orderings import orderings, said
 from scripts.published import JANG
-from scripts.published_tables import shared
 
 HEADER = (
     "record|estimator|objective|steps|learning rate|test nll (m)|test L_1|published|"
@@ -52,73 +50,6 @@ def runs_table(experiment: str) -> str:
             ]
         )
     return report.markdown(HEADER, rows)
-
-
-# Nats; the papers give no error bars, and closer numbers are a tie.
-TIE = 0.5
-
-
-def compared(experiment: str) -> dict[str, dict[str, dict]]:
-    """The records that chose among runs, by family of the network and estimator."""
-    families: dict[str, dict[str, dict]] = {}
-    for record in read_records(experiment).values():
-        if "selection" in record:
-            family = families.setdefault(record["config"]["model"]["family"], {})
-            family[record["config"]["estimator"]] = record
-    return families
-
-
-def ordered(experiment: str, family: str, records: dict[str, dict]) -> str:
-    """Which of the published orderings of two estimators hold in the records."""
-    ours = {name: record["result"]["test"]["nll"] for name, record in records.items()}
-    return said(family, orderings(JANG[experiment, family], ours, TIE), TIE)
-
-
-def conditions(records: list[dict]) -> str:
-    """What the rows of a comparison have in common, and what they took."""
-    steps, optimizer, batch, m, seed = (
-        shared(records, field)
-        for field in ("num_steps", "optimizer", "batch_size", "num_samples", "seed")
-    )
-    rates = {x["learning_rate"] for record in records for x in record["selection"]}
-    test = records[0]["result"]["test"]
-    versions = records[0]["versions"]
-    seconds = [record["result"]["seconds"] for record in records]
-    return (
-        f"{steps} steps of {optimizer}, batch {batch}, m = {m}, seed {seed}; "
-        f"test L_{test['eval_samples']} in nats, the learning rate of each row from "
-        f"{', '.join(f'{rate:g}' for rate in sorted(rates))} by its best validation "
-        f"bound; {min(seconds):.0f} to {max(seconds):.0f} s of training a run, jax "
-        f"{versions['jax']}, {versions['device_kind']}."
-    )
-
-
-def comparison_table(experiment: str) -> str:
-    """Every estimator at its best learning rate, beside the published number."""
-    families = compared(experiment)
-    header = ["estimator"]
-    for family in families:
-        header += [f"{family}: test nll", "L_1", "published", "learning rate"]
-    rows = []
-    for name in gumbel.estimators.ESTIMATORS:
-        cells = [f"`{name}`"]
-        for family, records in families.items():
-            if name not in records:
-                cells += ["–"] * 4
-                continue
-            test, config = records[name]["result"]["test"], records[name]["config"]
-            link = f"results/{experiment}/{family}-{name}.json"
-            cells += [
-                f"[{test['nll']:.2f} ± {test['nll_stderr']:.2f}]({link})",
-                f"{test['nll_1']:.2f}",
-                published(experiment, config),
-                f"{config['learning_rate']:g}",
-            ]
-        if set(cells[1:]) != {"–"}:
-            rows.append(cells)
-    records = [record for family in families.values() for record in family.values()]
-    notes = [ordered(experiment, *item) for item in families.items()]
-    return "\n\n".join([report.markdown(header, rows), conditions(records), *notes])
 
 
 def estimators_table() -> str:
