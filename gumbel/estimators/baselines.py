@@ -1,4 +1,4 @@
-"""What is subtracted from a learning signal: running moments, learned nets, the rest.
+"""What a learning signal is less, and over: running moments, learned nets, the rest.
 
 A score-function estimate is E[signal · ∇ log q(z)]. Anything that does not depend on
 z may be subtracted from the signal without a change of the expectation, the estimate's
@@ -84,17 +84,20 @@ def _divide_gradient_jvp(primals, tangents):
 
 
 def normalised(run: Run, scale_of: Callable[[str], jax.Array]) -> Run:
-    """A program whose log weights have, in a draw's logits, a gradient over its scale.
+    """A program whose log weights' gradient in a draw's logits is over its scale.
 
     Variance normalisation divides what a draw's logits get through their score by
-    max(1, σ) (Mnih & Gregor, 2014, Algorithm 1). A log weight that has a gradient in
-    them as well, that of a KL in closed form above all, must be divided with it: else
-    the KL counts max(1, σ) times as much as the likelihood, and the posterior becomes
-    the prior.
+    max(1, σ) (Mnih & Gregor, 2014, Algorithm 1). What they get from the log weights
+    directly, by a KL in closed form above all, must be divided with it: else the KL
+    counts max(1, σ) times as much as the likelihood, and the posterior becomes the
+    prior. The nodes that `interpret` returns, whose score it is, are not divided.
 
     Args:
         run: what `program(params, *args)` returned, for hard samples.
         scale_of: the scale of the discrete draw of a name, a scalar.
+
+    Returns:
+        The program; its values are the same.
     """
 
     def scaled(draw):
