@@ -133,7 +133,7 @@ def _darn(key, run: Run, state: Mapping[str, Moments], hyper: Mapping):
         signal, new_state[name] = centre(signal, state[name], hyper)
         signals = {**signals, name: signal}
 
-    # The same pass again, without a second computation: only its gradient differs.
+    # The same pass again, which a compiler merges: only its gradient differs.
     scaled = normalised(run, lambda name: state[name].scale)
     surrogate, log_q = sampled(scaled, zeros)
     for name, signal in signals.items():
