@@ -98,7 +98,7 @@ def table(name: str, budget: str) -> str:
     costs = {one.estimator: ESTIMATORS[one.estimator].evaluations for one in found}
     # A column for what a step costs, where that differs.
     cost = ["evaluations"][: len(set(costs.values())) - 1]
-    header += [*cost, *fields, "steps", "seeds"]
+    header += [*cost, *fields, "steps", "best at", "seeds"]
     rows = []
     for one in found:
         published = iter(one.row.published.get(one.estimator, ()))
@@ -124,7 +124,10 @@ def _grid_fields(spent: Budget) -> list[str]:
 
 
 def _settings(found: Found, fields: Sequence[str]) -> list[str]:
-    """Fields of a grid, where it has them and whether it chose them; steps, seeds."""
+    """Fields of a grid, where it has them and whether it chose them; steps, seeds.
+
+    Between: at which steps validation was best, over the seeds.
+    """
     first, flat = found.all[0], flatten(found.all[0]["config"])
     tried = first.get("selection", [{}])[0]
     cells = [
@@ -133,7 +136,9 @@ def _settings(found: Found, fields: Sequence[str]) -> list[str]:
     ]
     seeds, whole = len(found.all), len(found.whole)
     count = f"{seeds}" if whole == seeds else f"{whole} of {seeds}"
-    return [*cells, f"{flat['num_steps']:,}", count]
+    best = sorted({record["result"]["best_step"] for record in found.whole})
+    ends = " to ".join(f"{step:,}" for step in dict.fromkeys([*best[:1], *best[-1:]]))
+    return [*cells, f"{flat['num_steps']:,}", ends or "–", count]
 
 
 def _shared(some: Sequence[Mapping[str, Any]], field: str) -> str:
@@ -165,8 +170,10 @@ def _conditions(name: str, budget: str, found: Sequence[Found]) -> str:
         f"{title}: {len(published)} of {cells} cells at budget `{budget}`. "
         f"{_shared(every, 'num_steps')} steps of {_shared(every, 'optimizer')}, batch "
         f"{_shared(every, 'batch_size')}; nll is L_m with m = "
-        f"{_shared(every, 'eval_samples')}, in nats; {choice}. ± is the standard "
-        "deviation over seeds, of a single seed the standard error over images; "
+        f"{_shared(every, 'eval_samples')}, in nats; {choice}. Tested are the "
+        "parameters of the step that is best on validation (best at). ± is the "
+        "standard deviation over seeds, of a single seed the standard error over "
+        "images; "
         f"{MISS} is a mean off by more than {tolerances}, about the noise of the "
         "papers, which print no error bars; jax "
         f"{' or '.join(', '.join(machine) for machine in sorted(machines))}."

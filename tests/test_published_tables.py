@@ -29,7 +29,8 @@ def write(table, row, estimator, *splits, budget="cpu", **more):
             "versions": {"jax": "1.2", "device_kind": "abacus"},
             **more,
         }
-        record |= {"result": split} if split else {"diverged": "step 3: nll is nan"}
+        result = {"result": {"best_step": 80_000 - 5_000 * seed} | (split or {})}
+        record |= result if split else {"diverged": "step 3: nll is nan"}
         cell.folder.mkdir(parents=True, exist_ok=True)
         write_json(cell.record(seed), record)
 
@@ -63,6 +64,7 @@ def test_mean_and_deviation_over_seeds_beside_the_published_number(results):
         ("L_1", "111.50 ± 0.71"),
         ("learning_rate", "0.001 (set)"),
         ("steps", "100,000"),
+        ("best at", "75,000 to 80,000"),
         ("seeds", "2"),
     ]
     assert "Table 1 of [1]: 1 of 28 cells at budget `cpu`" in text
@@ -117,10 +119,10 @@ def test_selected_fields_and_diverged_seeds(results):
     cells = [text for _, text in found[row, "`gumbel_softmax`"]]
     assert cells[0].startswith("[107.00 ± 0.25]")
     assert cells[1:6] == ["107.3", "-0.30", "107.60 ± 0.25", "107.5", "+0.10"]
-    assert cells[6:] == ["0.0003", "100,000", "1 of 2"]
+    assert cells[6:] == ["0.0003", "100,000", "75,000", "1 of 2"]
     cells = [text for _, text in found[row, "`nvil`"]]
     assert cells[0].startswith("[diverged](") and cells[1:3] == ["104.4", "✗"]
-    assert cells[-1] == "0 of 1"
+    assert cells[-2:] == ["–", "0 of 1"]
 
 
 def test_orderings_within_the_rows(results):
