@@ -119,6 +119,21 @@ def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]
     ]
 
 
+def processor() -> dict[str, Any]:
+    """The processor's name, and how many of its cores this process may use.
+
+    A CPU splits its sums over as many threads: other cores round otherwise.
+    """
+    described = Path("/proc/cpuinfo")
+    lines = described.read_text().splitlines() if described.exists() else []
+    models = [line.split(": ")[1] for line in lines if line.startswith("model name")]
+    usable = getattr(os, "sched_getaffinity", None)  # not on a Mac
+    return {
+        "cpu": models[0] if models else platform.processor() or platform.machine(),
+        "cores": len(usable(0)) if usable else os.cpu_count(),
+    }
+
+
 def versions(dataset_checksum: str) -> dict[str, Any]:
     """Says what a run was made with.
 
@@ -138,6 +153,7 @@ def versions(dataset_checksum: str) -> dict[str, Any]:
         "backend": jax.default_backend(),
         "device_kind": jax.devices()[0].device_kind,
         "device_count": jax.device_count(),
+        **processor(),
         "dataset_checksum": dataset_checksum,
         **_git_state(_ROOT),
     }

@@ -156,6 +156,14 @@ def test_versions_name_packages_devices_and_data():
     assert json.loads(json.dumps(found)) == found
 
 
+def test_the_cores_that_a_process_may_use_are_counted(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3}, raising=False)
+    assert workdir.versions("abc")["cores"] == 1
+    monkeypatch.delattr(os, "sched_getaffinity")
+    assert workdir.processor()["cores"] == os.cpu_count()
+    assert workdir.processor()["cpu"]
+
+
 def test_git_state(tmp_path, monkeypatch):
     def git(*args):
         identity = ("-c", "user.name=a", "-c", "user.email=a@b")

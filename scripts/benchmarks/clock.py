@@ -1,14 +1,14 @@
 """How everything is timed: in turns, in one run, and the median."""
 
 import os
-import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
+
+from experiments.workdir import processor
 
 REPEATS = 15
 
@@ -31,17 +31,10 @@ def conditions(what: str) -> None:
     """Prints what was measured, on what."""
     print(
         f"{what}, median of {REPEATS}, jax {jax.__version__}, "
-        f"{jax.devices()[0].device_kind}, {platform.processor() or platform.machine()}"
+        f"{jax.devices()[0].device_kind}, {processor()['cpu']}"
     )
 
 
 def machine() -> dict[str, Any]:
     """The processor, how much of it there is to use, and what else is running."""
-    described = Path("/proc/cpuinfo")
-    lines = described.read_text().splitlines() if described.exists() else []
-    models = [line.split(": ")[1] for line in lines if line.startswith("model name")]
-    return {
-        "cpu": models[0] if models else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)),
-        "load": os.getloadavg()[0],
-    }
+    return {**processor(), "load": os.getloadavg()[0]}
