@@ -122,7 +122,7 @@ def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]
 def processor() -> dict[str, Any]:
     """The processor's name, and how many of its cores this process may use.
 
-    A CPU splits its sums over as many threads: other cores round otherwise.
+    XLA splits sums over as many threads, so another number of cores rounds otherwise.
     """
     described = Path("/proc/cpuinfo")
     lines = described.read_text().splitlines() if described.exists() else []

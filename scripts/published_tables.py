@@ -137,7 +137,7 @@ def _settings(found: Found, fields: Sequence[str]) -> list[str]:
     seeds, whole = len(found.all), len(found.whole)
     count = f"{seeds}" if whole == seeds else f"{whole} of {seeds}"
     best = sorted({record["result"]["best_step"] for record in found.whole})
-    ends = " to ".join(f"{step:,}" for step in dict.fromkeys([*best[:1], *best[-1:]]))
+    ends = " to ".join(f"{step:,}" for step in [*best[:1], *best[1:][-1:]])
     return [*cells, f"{flat['num_steps']:,}", ends or "–", count]
 
 
@@ -173,9 +173,8 @@ def _conditions(name: str, budget: str, found: Sequence[Found]) -> str:
         f"{_shared(every, 'eval_samples')}, in nats; {choice}. Tested are the "
         "parameters of the step that is best on validation (best at). ± is the "
         "standard deviation over seeds, of a single seed the standard error over "
-        "images; "
-        f"{MISS} is a mean off by more than {tolerances}, about the noise of the "
-        "papers, which print no error bars; jax "
+        f"images; {MISS} is a mean off by more than {tolerances}, about the noise of "
+        "the papers, which print no error bars; jax "
         f"{' or '.join(', '.join(machine) for machine in sorted(machines))}."
     )
 
