@@ -45,6 +45,12 @@ def init_moments() -> Moments:
     return Moments(jnp.zeros(()), jnp.zeros(()))
 
 
+def init_joint_moments(key, run: Run, hyper: Mapping) -> Moments:
+    """The `init` of estimators with a single learning signal for all draws."""
+    del key, run, hyper
+    return init_moments()
+
+
 def centre(signal, moments: Moments, hyper: Mapping) -> tuple[jax.Array, Moments]:
     """Centres a learning signal and follows its moments.
 

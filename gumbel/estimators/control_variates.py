@@ -20,6 +20,7 @@ from gumbel.estimators.baselines import (
     MOMENTS_HYPER,
     Moments,
     centre,
+    init_joint_moments,
     init_moments,
     normalised,
 )
@@ -32,11 +33,6 @@ Shifts = Mapping[str, jax.Array]
 def _mean_field(shifts: Shifts, kl: str) -> Sampler:
     """Draws return their mean given the means before them, plus a shift."""
     return valued(lambda key, name, law: law.mean() + shifts[name], kl)
-
-
-def _init_muprop(key, run: Run, hyper: Mapping) -> Moments:
-    del key, run, hyper
-    return init_moments()
 
 
 def _muprop(key, run: Run, moments: Moments, hyper: Mapping):
@@ -143,7 +139,7 @@ def _darn(key, run: Run, state: Mapping[str, Moments], hyper: Mapping):
 
 
 muprop = Estimator(
-    _init_muprop,
+    init_joint_moments,
     _muprop,
     hyper=MOMENTS_HYPER,
     samples=(1, 1),

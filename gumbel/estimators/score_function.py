@@ -25,6 +25,7 @@ from gumbel.estimators.baselines import (
     Moments,
     centre,
     init_baseline,
+    init_joint_moments,
     init_moments,
     leave_one_out,
     normalised,
@@ -74,11 +75,6 @@ def score_term(signal, log_q) -> jax.Array:
     """A term that is 0 and has the gradient signal · ∇ log q."""
     signal = jax.lax.stop_gradient(signal).astype(log_q.dtype)
     return signal * (log_q - jax.lax.stop_gradient(log_q))
-
-
-def _init_moments(key, run: Run, hyper: Mapping) -> Moments:
-    del key, run, hyper
-    return init_moments()
 
 
 def _score_function(key, run: Run, moments: Moments, hyper: Mapping):
@@ -148,7 +144,7 @@ def _reinforce_loo(key, run: Run, state, hyper: Mapping):
 
 
 score_function = Estimator(
-    _init_moments,
+    init_joint_moments,
     _score_function,
     hyper=MOMENTS_HYPER,
     unbiased=True,
