@@ -5,10 +5,12 @@
 
 A record is one JSON file under results/: the run's config, result and versions as the
 run itself wrote them. Tables are made from records and nothing else, between the
-README's <!-- table: NAME --> markers; a test fails when they differ.
+README's <!-- table: NAME --> markers, and where that is an overview the whole table and
+a plot beside the records. A test fails when a table differs.
 """
 
 import functools
+import itertools
 import re
 import sys
 from collections.abc import Callable
@@ -20,12 +22,16 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 from experiments.records import RESULTS, make_record  # noqa: E402
 from experiments.workdir import write_json  # noqa: E402
-from scripts import published_tables, run_tables, training_table  # noqa: E402
+from scripts import overview, published_tables, run_tables, training_table  # noqa: E402
 from scripts.cells import make_figure  # noqa: E402
 from scripts.tables import FIGURES, TABLES  # noqa: E402
 
 _RECORD = flags.DEFINE_string("record", None, "run directory to record")
 _NAME = flags.DEFINE_string("name", None, "name of the record, folder/name")
+
+
+# What a budget's tables have after their name.
+BUDGETS = {"cpu": "", "paper": "-paper"}
 
 
 def tables() -> dict[str, Callable[[], str]]:
@@ -41,13 +47,19 @@ def tables() -> dict[str, Callable[[], str]]:
         "omniglot": lambda: run_tables.runs_table("omniglot"),
         "training": training_table.recorded,
     }
-    for budget, suffix in (("cpu", ""), ("paper", "-paper")):
+    for budget, suffix in BUDGETS.items():
         recorded = [name for name in TABLES if published_tables.find(name, budget)]
         recorded += [n for n in FIGURES if make_figure(n, budget, None).is_there]
         for name in recorded:
-            make = functools.partial(published_tables.make, name, budget)
-            made[name + suffix] = make
+            module = overview if name in overview.NAMES else published_tables
+            made[name + suffix] = functools.partial(module.make, name, budget)
     return made
+
+
+def overviews() -> list[tuple[str, str]]:
+    """The tables and budgets with an overview in the README, once recorded."""
+    pairs = itertools.product(overview.NAMES, BUDGETS)
+    return [pair for pair in pairs if published_tables.find(*pair)]
 
 
 def markers(name: str) -> tuple[str, str]:
@@ -71,6 +83,8 @@ def main(argv: list[str]) -> None:
         path = RESULTS / f"{_NAME.value}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, make_record(Path(_RECORD.value)))
+    for name, budget in overviews():
+        overview.write(name, budget)
     readme = ROOT / "README.md"
     readme.write_text(fill(readme.read_text()))
     for start, end in map(markers, tables()):

@@ -85,8 +85,16 @@ def beside(found: Found, column: Column, published: float | None) -> list[str]:
     return [f"{published}", f"{gap:+.2f}{mark}"]
 
 
-def table(name: str, budget: str) -> str:
-    """A table of a paper with our numbers, its conditions and its orderings."""
+def table(name: str, budget: str, links: str | None = None) -> str:
+    """A table of a paper with our numbers, its conditions and its orderings.
+
+    Args:
+        name: of TABLES.
+        budget: of BUDGETS.
+        links: what stands before a record's file in its link; by default the folder of
+            the records, from the README.
+    """
+    links = f"results/{name}/{budget}/" if links is None else links
     found, spent = find(name, budget), TABLE_BUDGETS[name][budget]
     columns, fields = TABLES[name].columns, _grid_fields(spent)
     header = ["row", "estimator"]
@@ -107,7 +115,7 @@ def table(name: str, budget: str) -> str:
             cells.append(ours(one, column))
             if column.is_published:
                 cells += beside(one, column, next(published, None))
-        cells[0] = f"[{cells[0]}](results/{name}/{budget}/{one.first})"
+        cells[0] = f"[{cells[0]}]({links}{one.first})"
         cells += [costs[one.estimator] for _ in cost]
         rows.append(
             [one.row.name, f"`{one.estimator}`", *cells, *_settings(one, fields)]
@@ -141,7 +149,7 @@ def _settings(found: Found, fields: Sequence[str]) -> list[str]:
     return [*cells, f"{flat['num_steps']:,}", ends or "–", count]
 
 
-def _shared(some: Sequence[Mapping[str, Any]], field: str) -> str:
+def shared(some: Sequence[Mapping[str, Any]], field: str) -> str:
     """The values of a field in the configs of records, in words."""
     values = {record["config"][field] for record in some}
     return " or ".join(x if isinstance(x, str) else f"{x:,}" for x in sorted(values))
@@ -168,9 +176,9 @@ def _conditions(name: str, budget: str, found: Sequence[Found]) -> str:
     machines = {(x["versions"]["jax"], x["versions"]["device_kind"]) for x in every}
     return (
         f"{title}: {len(published)} of {cells} cells at budget `{budget}`. "
-        f"{_shared(every, 'num_steps')} steps of {_shared(every, 'optimizer')}, batch "
-        f"{_shared(every, 'batch_size')}; nll is L_m with m = "
-        f"{_shared(every, 'eval_samples')}, in nats; {choice}. Tested are the "
+        f"{shared(every, 'num_steps')} steps of {shared(every, 'optimizer')}, batch "
+        f"{shared(every, 'batch_size')}; nll is L_m with m = "
+        f"{shared(every, 'eval_samples')}, in nats; {choice}. Tested are the "
         "parameters of the step that is best on validation (best at). ± is the "
         "standard deviation over seeds, of a single seed the standard error over "
         f"images; {MISS} is a mean off by more than {tolerances}, about the noise of "
@@ -179,7 +187,7 @@ def _conditions(name: str, budget: str, found: Sequence[Found]) -> str:
     )
 
 
-def _means(found: Sequence[Found], column: Column) -> list[tuple[Row, dict]]:
+def means(found: Sequence[Found], column: Column) -> list[tuple[Row, dict]]:
     """The mean over seeds by estimator, row by row, of what did not diverge."""
     rows = {one.row.name: one.row for one in found}.values()
     return [
@@ -198,7 +206,7 @@ def _means(found: Sequence[Found], column: Column) -> list[tuple[Row, dict]]:
 def _best(found: Sequence[Found], column: Column) -> str:
     """Which estimators have the least number of a row that has several."""
     names: dict[str, list[str]] = {}
-    several = [(row, own) for row, own in _means(found, column) if len(own) > 1]
+    several = [(row, own) for row, own in means(found, column) if len(own) > 1]
     for row, own in several:
         names.setdefault(min(own, key=own.get), []).append(row.name)
     if not names:
@@ -213,7 +221,7 @@ def _best(found: Sequence[Found], column: Column) -> str:
 def _orderings(found: Sequence[Found], column: Column) -> str:
     """The orderings within the rows of a table."""
     total = Orderings([], [], [])
-    for row, own in _means(found, column):
+    for row, own in means(found, column):
         part = orderings(
             {name: numbers[0] for name, numbers in row.published.items() if numbers},
             own,

@@ -20,7 +20,7 @@ import jax
 import pytest
 
 import runs
-from experiments import data, figures, mesh
+from experiments import data, figures, mesh, records
 
 # Tracing makes objects by the million that stay: looking for cycles among them as often
 # as by default is some 6 % of the time.
@@ -80,3 +80,10 @@ def saved(monkeypatch):
     yield caught
     for figure in caught.values():
         figures.plt.close(figure)
+
+
+@pytest.fixture
+def results(monkeypatch, tmp_path):
+    """Where the records are: a folder instead of the repository's."""
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
+    return tmp_path

@@ -4,39 +4,9 @@ import json
 
 import pytest
 
-from experiments import records
-from experiments.workdir import write_json
+from made_records import bound, write
 from scripts import published_tables
-from scripts.cells import row_cell
 from scripts.orderings import orderings, said
-from scripts.tables import TABLES
-
-
-@pytest.fixture
-def results(monkeypatch, tmp_path):
-    """Where the records are: a folder instead of the repository's."""
-    monkeypatch.setattr(records, "RESULTS", tmp_path)
-    return tmp_path
-
-
-def write(table, row, estimator, *splits, budget="cpu", **more):
-    """Records of seeds 0, 1, …, each a `test` or its {"test": …, "train": …}."""
-    (row,) = (one for one in TABLES[table].rows if one.name == row)
-    cell = row_cell(table, row, estimator, budget)
-    for seed, split in enumerate(splits):
-        record = {
-            "config": cell.config.to_dict() | {"seed": seed},
-            "versions": {"jax": "1.2", "device_kind": "abacus"},
-            **more,
-        }
-        result = {"result": {"best_step": 80_000 - 5_000 * seed} | (split or {})}
-        record |= result if split else {"diverged": "step 3: nll is nan"}
-        cell.folder.mkdir(parents=True, exist_ok=True)
-        write_json(cell.record(seed), record)
-
-
-def bound(nll, **more):
-    return {"nll": nll, "nll_1": nll + 10, "nll_stderr": 0.25} | more
 
 
 def rows(text):

@@ -10,7 +10,9 @@ import numpy as np
 
 import gumbel
 from configs import vae as vae_config
+from experiments import records
 from experiments.records import read_records
+from scripts import overview
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -49,16 +51,25 @@ def test_tables_are_made_from_the_records():
     assert sorted(places) == sorted(make_tables.tables())
 
 
+def test_whole_tables_beside_their_records_are_made_from_them():
+    assert make_tables.overviews()
+    for name, budget in make_tables.overviews():
+        path = records.RESULTS / name / budget / overview.TABLE
+        assert path.read_text() == overview.whole(name, budget)
+        for file in re.findall(r"\]\((.*?)\)", path.read_text()):
+            assert (path.parent / file).exists(), file
+
+
 def test_the_config_says_what_the_records_say():
-    records = read_records("vae")
+    made = read_records("vae")
     note = " ".join(vae_config.__doc__.split())
     for name in ("categorical-20k", "categorical-50k", "bernoulli-50k"):
-        result = records[name]["result"]
+        result = made[name]["result"]
         assert (
             f"{result['test']['nll']:.1f} (L_{result['test']['eval_samples']})" in note
         )
         assert f"{result['steps']:,}" in note
-    assert f"{records['categorical-20k']['result']['seconds']:.0f} s" in note
+    assert f"{made['categorical-20k']['result']['seconds']:.0f} s" in note
 
 
 def test_a_stale_table_would_be_seen():

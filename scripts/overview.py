@@ -1,0 +1,145 @@
+"""A table of many estimators at a glance: a row each, a column a network, and a plot.
+
+The whole table, a row a cell with its published number, its learning rate and a link to
+its record, goes to a file beside the records.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from experiments import figures, records, report
+from experiments.figures import plt
+from gumbel.estimators import ESTIMATORS
+from scripts.budgets import TABLE_BUDGETS
+from scripts.published import Row
+from scripts.published_tables import find, means, shared, table
+from scripts.tables import TABLES
+
+# Of these the README has the overview.
+NAMES = ("later_table1",)
+TABLE, FIGURE = "table.md", "estimators.png"
+
+Means = Sequence[tuple[Row, Mapping[str, float]]]
+
+
+def make(name: str, budget: str) -> str:
+    """The numbers of each estimator on each network, the best of a network in bold."""
+    found, columns = find(name, budget), TABLES[name].columns
+    by_column = [means(found, column) for column in columns]
+    networks = [row for row, _ in by_column[0]]
+    known = {(one.row.name, one.estimator): one for one in found}
+    rows = []
+    for estimator, entry in ESTIMATORS.items():
+        if not any(one.estimator == estimator for one in found):
+            continue
+        cells = []
+        for row, *numbers in zip(networks, *map(_numbers, by_column), strict=True):
+            one = known.get((row.name, estimator))
+            if one is None or not one.whole:
+                cells.append("–" if one is None else "diverged")
+            else:
+                cells.append(" / ".join(_text(own, estimator) for own in numbers))
+        unbiased = "yes" if entry.unbiased else "no"
+        rows.append([f"`{estimator}`", unbiased, entry.evaluations, *cells])
+    header = ["estimator", "unbiased", "evaluations", *map(_label, networks)]
+    every = [record for one in found for record in one.all]
+    rates = ", ".join(
+        f"{rate:g}" for rate in TABLE_BUDGETS[name][budget].grids["*"]["learning_rate"]
+    )
+    note = (
+        f"{TABLES[name].title}: {' / '.join(column.label for column in columns)}, nll "
+        f"being L_m with m = {shared(every, 'eval_samples')}, in nats, mean over "
+        f"{_seeds(found)}. {shared(every, 'num_steps')} steps of "
+        f"{shared(every, 'optimizer')}, batch {shared(every, 'batch_size')}, the "
+        f"learning rate of each cell chosen from {rates} on validation. Published "
+        "numbers, standard errors, learning rates and records are in "
+        f"[{TABLE}](results/{name}/{budget}/{TABLE})."
+    )
+    return f"{report.markdown(header, rows)}\n\n{note}"
+
+
+def _numbers(column: Means) -> list[Mapping[str, float]]:
+    return [numbers for _, numbers in column]
+
+
+def _text(numbers: Mapping[str, float], estimator: str) -> str:
+    text = f"{numbers[estimator]:.2f}"
+    least = len(numbers) > 1 and numbers[estimator] == min(numbers.values())
+    return f"**{text}**" if least else text
+
+
+def _label(row: Row) -> str:
+    return f"{row.experiment.replace('_', ' ')}, {row.variant}"
+
+
+def _seeds(found: Sequence) -> str:
+    counts = sorted({len(one.all) for one in found})
+    plural = "seed" if counts == [1] else "seeds"
+    return f"{' or '.join(map(str, counts))} {plural}"
+
+
+def whole(name: str, budget: str) -> str:
+    """The whole table, as it stands in its file."""
+    return f"{table(name, budget, links='')}\n"
+
+
+def write(name: str, budget: str) -> None:
+    """Writes the whole table and the plot beside the records."""
+    folder = records.RESULTS / name / budget
+    (folder / TABLE).write_text(whole(name, budget))
+    found = find(name, budget)
+    columns = {column.label: means(found, column) for column in TABLES[name].columns}
+    draw(columns, folder / FIGURE)
+
+
+def draw(columns: Mapping[str, Means], path: Path) -> None:
+    """Draws the numbers of estimators, a panel a network, the best ones on top.
+
+    Args:
+        columns: by label, the numbers by estimator of each network; the first column
+            has full markers and makes the order, further ones hollow ones.
+        path: the file to write.
+    """
+    networks = next(iter(columns.values()))
+    order = _order(_numbers(networks))
+    places = {name: place for place, name in enumerate(reversed(order))}
+    size = len(networks)
+    figure, panels = plt.subplots(
+        1, size, figsize=(2.6 * size + 1.5, 0.32 * len(order) + 1.2), sharey=True,
+        squeeze=False,
+    )  # fmt: skip
+    for index, axes in enumerate(panels[0]):
+        for number, (label, rows) in enumerate(columns.items()):
+            _points(axes, rows[index][1], places, label, full=number == 0)
+        axes.set(title=_label(networks[index][0]), xlabel="nats")
+        axes.grid(axis="both", color="0.9")
+        axes.set_axisbelow(True)
+    panels[0][0].set_yticks(list(places.values()), list(places))
+    handles, labels = panels[0][-1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="upper center", ncols=4, bbox_to_anchor=(0.5, 0))
+    figure.tight_layout()
+    figures.save(figure, path)
+
+
+def _points(axes, numbers, places, label: str, *, full: bool) -> None:
+    for unbiased, color in ((False, "C0"), (True, "C1")):
+        names = [n for n in numbers if ESTIMATORS[n].unbiased == unbiased]
+        axes.plot(
+            [numbers[name] for name in names],
+            [places[name] for name in names],
+            "o",
+            color=color,
+            markerfacecolor=color if full else "white",
+            label=f"{label}, {'unbiased' if unbiased else 'biased'}",
+        )
+
+
+def _order(networks: Sequence[Mapping[str, float]]) -> list[str]:
+    """Estimators by how far they are behind the best, on average over networks."""
+    behind: dict[str, list[float]] = {}
+    for numbers in networks:
+        for name, number in numbers.items():
+            behind.setdefault(name, []).append(number - min(numbers.values()))
+    return sorted(behind, key=lambda name: np.mean(behind[name]))
