@@ -13,71 +13,67 @@ from experiments import figures, records, report
 from experiments.figures import plt
 from gumbel.estimators import ESTIMATORS
 from scripts.budgets import TABLE_BUDGETS
-from scripts.published import Row
-from scripts.published_tables import find, means, shared, table
+from scripts.published import Column, Row
+from scripts.published_tables import Found, find, means, shared, table
 from scripts.tables import TABLES
 
 # Of these the README has the overview.
 NAMES = ("later_table1",)
 TABLE, FIGURE = "table.md", "estimators.png"
 
-Means = Sequence[tuple[Row, Mapping[str, float]]]
-
 
 def make(name: str, budget: str) -> str:
-    """The numbers of each estimator on each network, the best of a network in bold."""
+    """The numbers of each estimator on each network, the least of a network in bold."""
     found, columns = find(name, budget), TABLES[name].columns
-    by_column = [means(found, column) for column in columns]
-    networks = [row for row, _ in by_column[0]]
-    known = {(one.row.name, one.estimator): one for one in found}
+    networks = {one.row.name: one.row for one in found}
+    least = [_least(found, column) for column in columns]
     rows = []
     for estimator, entry in ESTIMATORS.items():
-        if not any(one.estimator == estimator for one in found):
-            continue
-        cells = []
-        for row, *numbers in zip(networks, *map(_numbers, by_column), strict=True):
-            one = known.get((row.name, estimator))
-            if one is None or not one.whole:
-                cells.append("–" if one is None else "diverged")
-            else:
-                cells.append(" / ".join(_text(own, estimator) for own in numbers))
+        own = {one.row.name: one for one in found if one.estimator == estimator}
+        cells = [_cell(own.get(network), columns, least) for network in networks]
         unbiased = "yes" if entry.unbiased else "no"
-        rows.append([f"`{estimator}`", unbiased, entry.evaluations, *cells])
-    header = ["estimator", "unbiased", "evaluations", *map(_label, networks)]
+        if own:
+            rows.append([f"`{estimator}`", unbiased, entry.evaluations, *cells])
+    header = ["estimator", "unbiased", "evaluations", *map(_label, networks.values())]
+    return f"{report.markdown(header, rows)}\n\n{_note(name, budget, found)}"
+
+
+def _least(found: Sequence[Found], column: Column) -> dict[str, float]:
+    """The least number of each network that has several."""
+    several = [(row, own) for row, own in means(found, column) if len(own) > 1]
+    return {row.name: min(own.values()) for row, own in several}
+
+
+def _cell(one: Found | None, columns, least: Sequence[Mapping[str, float]]) -> str:
+    if one is None or not one.whole:
+        return "–" if one is None else "diverged"
+    texts = []
+    for column, best in zip(columns, least, strict=True):
+        mean = float(np.mean(one.numbers(column)))
+        is_best = mean == best.get(one.row.name)
+        texts.append(f"**{mean:.2f}**" if is_best else f"{mean:.2f}")
+    return " / ".join(texts)
+
+
+def _note(name: str, budget: str, found: Sequence[Found]) -> str:
     every = [record for one in found for record in one.all]
-    rates = ", ".join(
-        f"{rate:g}" for rate in TABLE_BUDGETS[name][budget].grids["*"]["learning_rate"]
-    )
-    note = (
-        f"{TABLES[name].title}: {' / '.join(column.label for column in columns)}, nll "
-        f"being L_m with m = {shared(every, 'eval_samples')}, in nats, mean over "
-        f"{_seeds(found)}. {shared(every, 'num_steps')} steps of "
-        f"{shared(every, 'optimizer')}, batch {shared(every, 'batch_size')}, the "
-        f"learning rate of each cell chosen from {rates} on validation. Published "
-        "numbers, standard errors, learning rates and records are in "
+    numbers = " / ".join(column.label for column in TABLES[name].columns)
+    rates = TABLE_BUDGETS[name][budget].grids["*"]["learning_rate"]
+    counts = sorted({len(one.all) for one in found})
+    seeds = f"{' or '.join(map(str, counts))} seed{'s' * (counts != [1])}"
+    return (
+        f"{TABLES[name].title}: {numbers}, nll being L_m with m = "
+        f"{shared(every, 'eval_samples')}, in nats, mean over {seeds}. "
+        f"{shared(every, 'num_steps')} steps of {shared(every, 'optimizer')}, batch "
+        f"{shared(every, 'batch_size')}, the learning rate of each cell chosen from "
+        f"{', '.join(f'{rate:g}' for rate in rates)} on validation. Published numbers, "
+        "standard errors, learning rates and records are in "
         f"[{TABLE}](results/{name}/{budget}/{TABLE})."
     )
-    return f"{report.markdown(header, rows)}\n\n{note}"
-
-
-def _numbers(column: Means) -> list[Mapping[str, float]]:
-    return [numbers for _, numbers in column]
-
-
-def _text(numbers: Mapping[str, float], estimator: str) -> str:
-    text = f"{numbers[estimator]:.2f}"
-    least = len(numbers) > 1 and numbers[estimator] == min(numbers.values())
-    return f"**{text}**" if least else text
 
 
 def _label(row: Row) -> str:
     return f"{row.experiment.replace('_', ' ')}, {row.variant}"
-
-
-def _seeds(found: Sequence) -> str:
-    counts = sorted({len(one.all) for one in found})
-    plural = "seed" if counts == [1] else "seeds"
-    return f"{' or '.join(map(str, counts))} {plural}"
 
 
 def whole(name: str, budget: str) -> str:
@@ -94,7 +90,7 @@ def write(name: str, budget: str) -> None:
     draw(columns, folder / FIGURE)
 
 
-def draw(columns: Mapping[str, Means], path: Path) -> None:
+def draw(columns: Mapping[str, Sequence[tuple[Row, dict]]], path: Path) -> None:
     """Draws the numbers of estimators, a panel a network, the best ones on top.
 
     Args:
@@ -103,7 +99,7 @@ def draw(columns: Mapping[str, Means], path: Path) -> None:
         path: the file to write.
     """
     networks = next(iter(columns.values()))
-    order = _order(_numbers(networks))
+    order = _order([numbers for _, numbers in networks])
     places = {name: place for place, name in enumerate(reversed(order))}
     size = len(networks)
     figure, panels = plt.subplots(
