@@ -72,8 +72,8 @@ def _note(name: str, budget: str, found: Sequence[Found]) -> str:
     )
 
 
-def _label(row: Row) -> str:
-    return f"{row.experiment.replace('_', ' ')}, {row.variant}"
+def _label(row: Row, between: str = ", ") -> str:
+    return f"{row.experiment.replace('_', ' ')}{between}{row.variant}"
 
 
 def whole(name: str, budget: str) -> str:
@@ -109,7 +109,7 @@ def draw(columns: Mapping[str, Sequence[tuple[Row, dict]]], path: Path) -> None:
     for index, axes in enumerate(panels[0]):
         for number, (label, rows) in enumerate(columns.items()):
             _points(axes, rows[index][1], places, label, full=number == 0)
-        axes.set(title=_label(networks[index][0]), xlabel="nats")
+        axes.set(title=_label(networks[index][0], "\n"), xlabel="nats")
         axes.grid(axis="both", color="0.9")
         axes.set_axisbelow(True)
     panels[0][0].set_yticks(list(places.values()), list(places))

@@ -75,7 +75,7 @@ def test_the_plot_has_the_best_estimators_on_top(results, saved):
     bits, classes = saved[overview.FIGURE].axes
     names = [tick.get_text() for tick in bits.get_yticklabels()]
     assert names == ["nvil", "arm", "gumbel_softmax"]  # from below
-    assert bits.get_title() == "vae, bernoulli"
+    assert bits.get_title() == "vae\nbernoulli"
     points = {line.get_label(): line.get_xydata() for line in bits.get_lines()}
     np.testing.assert_allclose(points["test nll, unbiased"], [[105, 0], [107, 1]])
     np.testing.assert_allclose(points["test nll, biased"], [[104, 2]])
