@@ -192,3 +192,13 @@ def ends(workdir):
     del result["seconds"], result["evaluation_seconds"]
     metrics = without_timings(read_metrics(workdir / "metrics.jsonl"))
     return last, kinds, state.tobytes(), metrics, result
+
+
+def sharing_programs(folder, least_seconds: str) -> dict[str, str]:
+    """The environment of processes that share what took that long to compile."""
+    return {
+        "JAX_COMPILATION_CACHE_DIR": str(folder),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": least_seconds,
+        # On some processors XLA's loader warns of features that only tune a program.
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+    }

@@ -59,8 +59,7 @@ class Pair:
                 ],
                 env=os.environ
                 | {"PYTHONPATH": paths, "JAX_PLATFORMS": "cpu"}
-                | {"JAX_COMPILATION_CACHE_DIR": str(workdir.parent / "compiled")}
-                | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"},
+                | runs.sharing_programs(workdir.parent / "compiled", "0.1"),
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,

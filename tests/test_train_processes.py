@@ -39,8 +39,7 @@ def start(workdir, where, cache=None):
 def popen(command, where, cache=None, **kwargs):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     if cache:
-        environment["JAX_COMPILATION_CACHE_DIR"] = str(cache)
-        environment["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+        environment |= runs.sharing_programs(cache, "0")
     return subprocess.Popen(
         command,
         cwd=where,
