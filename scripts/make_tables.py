@@ -29,9 +29,8 @@ from scripts.tables import FIGURES, TABLES  # noqa: E402
 _RECORD = flags.DEFINE_string("record", None, "run directory to record")
 _NAME = flags.DEFINE_string("name", None, "name of the record, folder/name")
 
-
 # What a budget's tables have after their name.
-BUDGETS = {"cpu": "", "paper": "-paper"}
+_SUFFIXES = {"cpu": "", "paper": "-paper"}
 
 
 def tables() -> dict[str, Callable[[], str]]:
@@ -47,7 +46,7 @@ def tables() -> dict[str, Callable[[], str]]:
         "omniglot": lambda: run_tables.runs_table("omniglot"),
         "training": training_table.recorded,
     }
-    for budget, suffix in BUDGETS.items():
+    for budget, suffix in _SUFFIXES.items():
         recorded = [name for name in TABLES if published_tables.find(name, budget)]
         recorded += [n for n in FIGURES if make_figure(n, budget, None).is_there]
         for name in recorded:
@@ -58,7 +57,7 @@ def tables() -> dict[str, Callable[[], str]]:
 
 def overviews() -> list[tuple[str, str]]:
     """The tables and budgets with an overview in the README, once recorded."""
-    pairs = itertools.product(overview.NAMES, BUDGETS)
+    pairs = itertools.product(overview.NAMES, _SUFFIXES)
     return [pair for pair in pairs if published_tables.find(*pair)]
 
 

@@ -13,8 +13,8 @@ from experiments import figures, records, report
 from experiments.figures import plt
 from gumbel.estimators import ESTIMATORS
 from scripts.budgets import TABLE_BUDGETS
-from scripts.published import Column, Row
-from scripts.published_tables import Found, find, means, shared, table
+from scripts.published import Row
+from scripts.published_tables import Found, compared, find, means, shared, table
 from scripts.tables import TABLES
 
 # Of these the README has the overview.
@@ -26,7 +26,10 @@ def make(name: str, budget: str) -> str:
     """The numbers of each estimator on each network, the least of a network in bold."""
     found, columns = find(name, budget), TABLES[name].columns
     networks = {one.row.name: one.row for one in found}
-    least = [_least(found, column) for column in columns]
+    least = [
+        {row.name: min(own.values()) for row, own in compared(found, column)}
+        for column in columns
+    ]
     rows = []
     for estimator, entry in ESTIMATORS.items():
         own = {one.row.name: one for one in found if one.estimator == estimator}
@@ -36,12 +39,6 @@ def make(name: str, budget: str) -> str:
             rows.append([f"`{estimator}`", unbiased, entry.evaluations, *cells])
     header = ["estimator", "unbiased", "evaluations", *map(_label, networks.values())]
     return f"{report.markdown(header, rows)}\n\n{_note(name, budget, found)}"
-
-
-def _least(found: Sequence[Found], column: Column) -> dict[str, float]:
-    """The least number of each network that has several."""
-    several = [(row, own) for row, own in means(found, column) if len(own) > 1]
-    return {row.name: min(own.values()) for row, own in several}
 
 
 def _cell(one: Found | None, columns, least: Sequence[Mapping[str, float]]) -> str:
@@ -101,11 +98,10 @@ def draw(columns: Mapping[str, Sequence[tuple[Row, dict]]], path: Path) -> None:
     networks = next(iter(columns.values()))
     order = _order([numbers for _, numbers in networks])
     places = {name: place for place, name in enumerate(reversed(order))}
-    size = len(networks)
+    size = 2.6 * len(networks) + 1.5, 0.32 * len(order) + 1.2
     figure, panels = plt.subplots(
-        1, size, figsize=(2.6 * size + 1.5, 0.32 * len(order) + 1.2), sharey=True,
-        squeeze=False,
-    )  # fmt: skip
+        1, len(networks), figsize=size, sharey=True, squeeze=False
+    )
     for index, axes in enumerate(panels[0]):
         for number, (label, rows) in enumerate(columns.items()):
             _points(axes, rows[index][1], places, label, full=number == 0)

@@ -203,10 +203,15 @@ def means(found: Sequence[Found], column: Column) -> list[tuple[Row, dict]]:
     ]
 
 
+def compared(found: Sequence[Found], column: Column) -> list[tuple[Row, dict]]:
+    """The means of the rows that have several, so that one of them is the least."""
+    return [(row, own) for row, own in means(found, column) if len(own) > 1]
+
+
 def _best(found: Sequence[Found], column: Column) -> str:
     """Which estimators have the least number of a row that has several."""
     names: dict[str, list[str]] = {}
-    several = [(row, own) for row, own in means(found, column) if len(own) > 1]
+    several = compared(found, column)
     for row, own in several:
         names.setdefault(min(own, key=own.get), []).append(row.name)
     if not names:

@@ -21,5 +21,10 @@ def write(table, row, estimator, *splits, budget="cpu", **more):
         write_json(cell.record(seed), record)
 
 
+def table_lines(text):
+    """The cells of the lines of a Markdown table, header and rule with them."""
+    return [line.strip("| ").split(" | ") for line in text.splitlines() if "|" in line]
+
+
 def bound(nll, **more):
     return {"nll": nll, "nll_1": nll + 10, "nll_stderr": 0.25} | more

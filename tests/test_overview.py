@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from made_records import bound, write
+from made_records import bound, table_lines, write
 from scripts import overview
 
 BITS, CLASSES = "later-vae-bernoulli", "later-vae-categorical"
@@ -10,8 +10,7 @@ BITS, CLASSES = "later-vae-bernoulli", "later-vae-categorical"
 
 def cells(text):
     """The cells of each estimator, without its name."""
-    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if "|" in line]
-    return {line[0]: line[1:] for line in lines}
+    return {line[0]: line[1:] for line in table_lines(text)}
 
 
 def made(nlls):

@@ -4,18 +4,16 @@ import json
 
 import pytest
 
-from made_records import bound, write
+from made_records import bound, table_lines, write
 from scripts import published_tables
 from scripts.orderings import orderings, said
 
 
 def rows(text):
     """The rows of a table, by row name and estimator."""
-    lines = [line.strip("| ").split(" | ") for line in text.splitlines() if "|" in line]
-    header = lines[0]
+    header, _, *body = table_lines(text)
     return {
-        tuple(cells[:2]): list(zip(header, cells, strict=True))[2:]
-        for cells in lines[2:]
+        tuple(cells[:2]): list(zip(header, cells, strict=True))[2:] for cells in body
     }
 
 
