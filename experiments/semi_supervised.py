@@ -16,9 +16,9 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from experiments import binarization, class_figures, data, labelled
-from experiments.configuration import (
-    ConfigError,
+from experiments import ConfigError
+from experiments import plots_of_classes as class_figures
+from experiments.cli.config import (
     Rule,
     at_least,
     check_config,
@@ -26,12 +26,15 @@ from experiments.configuration import (
     one_of,
     positive_integers,
 )
-from experiments.latents import visible_bias_init
-from experiments.launch import launch
-from experiments.m2_methods import METHODS, Images
-from experiments.precision import COMPUTE_DTYPES
-from experiments.step import OPTIMIZERS, Task
-from gumbel import m2
+from experiments.cli.launch import launch
+from experiments.data import binarization
+from experiments.data import labels as labelled
+from experiments.data import load as data
+from experiments.engine.precision import COMPUTE_DTYPES
+from experiments.engine.step import OPTIMIZERS, Task
+from experiments.models import m2
+from experiments.models.latents import visible_bias_init
+from experiments.models.m2_methods import METHODS, Images
 
 
 def rules() -> dict[str, Rule]:

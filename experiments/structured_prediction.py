@@ -15,9 +15,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import figures
-from experiments.configuration import Rule, at_least, check_config
-from experiments.latents import (
+from experiments import plots as figures
+from experiments.cli.config import Rule, at_least, check_config
+from experiments.cli.launch import launch
+from experiments.engine.precision import COMPUTE_DTYPES
+from experiments.engine.step import Task
+from experiments.models.coding import CODES
+from experiments.models.latents import (
     FAMILIES,
     Family,
     check_latents,
@@ -26,11 +30,7 @@ from experiments.latents import (
     pixel_fields,
     visible_bias_init,
 )
-from experiments.launch import launch
-from experiments.precision import COMPUTE_DTYPES
-from experiments.step import Task
-from gumbel.coding import CODES
-from gumbel.nets import StochasticNet
+from experiments.models.nets import StochasticNet
 from gumbel.objectives import bernoulli_log_likelihood
 
 # Of the figure of completions.

@@ -19,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import figures
-from experiments.configuration import (
-    ConfigError,
+from experiments import ConfigError
+from experiments import plots as figures
+from experiments.cli.config import (
     Rule,
     check_config,
     fraction,
@@ -29,7 +29,11 @@ from experiments.configuration import (
     optional,
     positive_integers,
 )
-from experiments.latents import (
+from experiments.cli.launch import launch
+from experiments.engine.precision import COMPUTE_DTYPES
+from experiments.engine.step import Task
+from experiments.models.coding import CODES
+from experiments.models.latents import (
     FAMILIES,
     Family,
     check_latents,
@@ -38,11 +42,7 @@ from experiments.latents import (
     pixel_fields,
     visible_bias_init,
 )
-from experiments.launch import launch
-from experiments.precision import COMPUTE_DTYPES
-from experiments.step import Task
-from gumbel.coding import CODES
-from gumbel.nets import DiscreteVae
+from experiments.models.nets import DiscreteVae
 from gumbel.objectives import bernoulli_log_likelihood
 from gumbel.programs import Program, hard, interpret
 

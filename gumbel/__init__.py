@@ -6,7 +6,7 @@ Functions from (key, arrays) to arrays; they compose with jit, grad and vmap.
     bound, grads, state = estimate(key, params, x, temperature=2 / 3)
 """
 
-from gumbel import estimators, nets, objectives, programs, schedules
+from gumbel import estimators, objectives, programs, schedules
 from gumbel.conditionals import conditional_gumbel, conditional_logistic
 from gumbel.densities import (
     binary_concrete_log_prob,
@@ -36,7 +36,6 @@ __all__ = [
     "gumbel_max",
     "gumbel_softmax",
     "logit_binary_concrete_log_prob",
-    "nets",
     "objectives",
     "programs",
     "schedules",

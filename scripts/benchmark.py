@@ -23,14 +23,12 @@ table of the README.
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-from scripts.benchmarks.convolutions import convolutions  # noqa: E402
-from scripts.benchmarks.draws import categorical, noise  # noqa: E402
-from scripts.benchmarks.likelihood import likelihood  # noqa: E402
-from scripts.benchmarks.marginalisation import marginalisation  # noqa: E402
-from scripts.benchmarks.samples import samples  # noqa: E402
-from scripts.benchmarks.training import training  # noqa: E402
+from scripts.benchmarks.convolutions import convolutions
+from scripts.benchmarks.draws import categorical, noise
+from scripts.benchmarks.likelihood import likelihood
+from scripts.benchmarks.marginalisation import marginalisation
+from scripts.benchmarks.samples import samples
+from scripts.benchmarks.training import training
 
 BENCHMARKS = {
     "noise": noise,

@@ -36,22 +36,21 @@ import numpy as np
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-import gumbel  # noqa: E402
-from experiments import figures, report  # noqa: E402
-from experiments.checkpoint import Checkpoints  # noqa: E402
-from experiments.configuration import ConfigError  # noqa: E402
-from experiments.probe import (  # noqa: E402
+import gumbel
+from experiments import REPOSITORY, ConfigError
+from experiments import plots as figures
+from experiments.engine import report
+from experiments.engine.checkpoint import Checkpoints
+from experiments.engine.run_directory import versions, write_json
+from experiments.engine.step import init_state
+from experiments.reproduction.probe import (
     Probe,
     check_estimators,
     estimator_config,
 )
-from experiments.step import init_state  # noqa: E402
-from experiments.workdir import versions, write_json  # noqa: E402
-from gumbel import quality  # noqa: E402
+from gumbel import quality
 
-_CONFIG = config_flags.DEFINE_config_file("config", str(ROOT / "configs/vae.py"))
+_CONFIG = config_flags.DEFINE_config_file("config", str(REPOSITORY / "configs/vae.py"))
 _EXPERIMENT = flags.DEFINE_string("experiment", "vae", "module of experiments/")
 _CHECKPOINT = flags.DEFINE_string("checkpoint", None, "run directory to look at")
 _ESTIMATORS = flags.DEFINE_list(

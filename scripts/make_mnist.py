@@ -12,12 +12,9 @@ import hashlib
 import io
 import lzma
 import pathlib
-import sys
 import tarfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
-
-from experiments import data  # noqa: E402
+from experiments.data import load as data
 
 
 def read_original(source: pathlib.Path, name: str, sha256: str) -> bytes:
@@ -56,7 +53,7 @@ def main() -> None:
     print(f"{data.MNIST_PATH}: {len(archive):,} bytes, SHA-256 {found}")
     if found != data.MNIST_SHA256:
         # Another release of xz may compress the same files differently.
-        print("MNIST_SHA256 in experiments/data.py differs: put this value there")
+        print("MNIST_SHA256 in experiments/data/load.py differs: put this value there")
 
 
 if __name__ == "__main__":

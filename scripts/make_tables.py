@@ -12,19 +12,22 @@ a plot beside the records. A test fails when a table differs.
 import functools
 import itertools
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from absl import app, flags
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-from experiments.records import RESULTS, make_record  # noqa: E402
-from experiments.workdir import write_json  # noqa: E402
-from scripts import overview, published_tables, run_tables, training_table  # noqa: E402
-from scripts.cells import make_figure  # noqa: E402
-from scripts.tables import FIGURES, TABLES  # noqa: E402
+from experiments import REPOSITORY
+from experiments.engine.run_directory import write_json
+from experiments.reproduction import (
+    overview,
+    published_tables,
+    run_tables,
+    training_table,
+)
+from experiments.reproduction.cells import make_figure
+from experiments.reproduction.records import RESULTS, make_record
+from experiments.reproduction.tables import FIGURES, TABLES
 
 _RECORD = flags.DEFINE_string("record", None, "run directory to record")
 _NAME = flags.DEFINE_string("name", None, "name of the record, folder/name")
@@ -84,7 +87,7 @@ def main(argv: list[str]) -> None:
         write_json(path, make_record(Path(_RECORD.value)))
     for name, budget in overviews():
         overview.write(name, budget)
-    readme = ROOT / "README.md"
+    readme = REPOSITORY / "README.md"
     readme.write_text(fill(readme.read_text()))
     for start, end in map(markers, tables()):
         if start not in readme.read_text():

@@ -11,7 +11,7 @@
   --row          GLOB,GLOB,… of ROW-ESTIMATOR or of a figure's name
   --estimators   NAME,NAME,… instead of the published ones, in tables of runs
   --budget       smoke (seconds a run), cpu (hours to days on two cores) or paper (the
-                 paper's own protocol, for accelerators), of scripts/budgets.py [cpu]
+                 paper's own protocol, for accelerators) [cpu]
   --seeds        n: seeds 0 … n − 1 in final runs [that of the budget]
   --shard        i/n, i from 0: only every n-th row of the selection, for n processes
   --data_dir     folder of chardata.mat, for the rows on Omniglot
@@ -34,17 +34,21 @@ from pathlib import Path
 import jax
 from absl import flags
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-import gumbel  # noqa: E402
-from experiments import grid, launch, records, reproduction, timing  # noqa: E402
-from experiments.configuration import ConfigError  # noqa: E402
-from experiments.omniglot import BURDA, FILES  # noqa: E402
-from experiments.reproduction import Cell, Run  # noqa: E402
-from scripts import published_tables  # noqa: E402
-from scripts.budgets import BUDGETS  # noqa: E402
-from scripts.cells import Drawn, make_figure, table_cells  # noqa: E402
-from scripts.tables import FIGURES, TABLES  # noqa: E402
+import gumbel
+from experiments import ConfigError
+from experiments.cli import launch
+from experiments.data.omniglot import BURDA, FILES
+from experiments.reproduction import (
+    grid,
+    published_tables,
+    records,
+    timing,
+)
+from experiments.reproduction import runs as reproduction
+from experiments.reproduction.budgets import BUDGETS
+from experiments.reproduction.cells import Drawn, make_figure, table_cells
+from experiments.reproduction.runs import Cell, Run
+from experiments.reproduction.tables import FIGURES, TABLES
 
 
 def _define_flags(values: flags.FlagValues) -> None:

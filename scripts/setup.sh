@@ -14,6 +14,6 @@ set_up() {
   fi
   [ -x "$python" ] || "$base" -m venv "$root/.venv"
   echo "installing $1 into .venv (about a minute, once)" >&2
-  "$python" -m pip install --quiet --disable-pip-version-check -r "$requirements"
+  (cd "$root" && "$python" -m pip install --quiet --disable-pip-version-check -r "$1")
   touch "$stamp"
 }

@@ -49,19 +49,22 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-from experiments import grid, hosts, launch, report, sweep_figures  # noqa: E402
-from experiments.command_line import read_flags  # noqa: E402
-from experiments.configuration import EXPERIMENTS, ConfigError  # noqa: E402
-from experiments.sweep import (  # noqa: E402
+from experiments import REPOSITORY, ConfigError
+from experiments import plots_of_sweeps as sweep_figures
+from experiments.cli import launch
+from experiments.cli.command_line import read_flags
+from experiments.cli.config import EXPERIMENTS
+from experiments.engine import processes as hosts
+from experiments.engine import report
+from experiments.engine.run_directory import default_workdir, write_json
+from experiments.reproduction import grid
+from experiments.reproduction.sweep import (
     Point,
     check_points,
     make_points,
     read_points,
     run_points,
 )
-from experiments.workdir import default_workdir, write_json  # noqa: E402
 
 
 class Sweep(NamedTuple):
@@ -120,7 +123,7 @@ def parse(argv: list[str]) -> Sweep:
         ConfigError: in one line, for anything that cannot be parsed.
     """
     experiment = read_experiment(argv)
-    default = str(ROOT / "configs" / f"{experiment}.py")
+    default = str(REPOSITORY / "configs" / f"{experiment}.py")
     values, path, variant = read_flags(argv, default, _define_flags)
     base, fields, shard = values.config, {}, grid.read_shard(values.shard)
     for text in values.sweep:

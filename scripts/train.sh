@@ -3,4 +3,4 @@
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh"
 set_up requirements.txt
-PYTHONPATH=$root exec "$python" -m experiments.vae "$@"
+exec "$python" -m experiments.vae "$@"

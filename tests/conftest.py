@@ -20,7 +20,10 @@ import jax
 import pytest
 
 import runs
-from experiments import data, figures, mesh, records
+from experiments import plots as figures
+from experiments.data import load as data
+from experiments.engine import devices as mesh
+from experiments.reproduction import records
 
 # Tracing makes objects by the million that stay: looking for cycles among them as often
 # as by default is some 6 % of the time.

@@ -11,8 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import m2_methods
-from gumbel import m2
+from experiments.models import m2, m2_methods
 
 CLASSES, STYLES, PIXELS, BATCH = 3, 2, 5, 4
 

@@ -1,8 +1,8 @@
 """Made-up records of the papers' tables, for tests of what is made from them."""
 
-from experiments.workdir import write_json
-from scripts.cells import row_cell
-from scripts.tables import TABLES
+from experiments.engine.run_directory import write_json
+from experiments.reproduction.cells import row_cell
+from experiments.reproduction.tables import TABLES
 
 
 def write(table, row, estimator, *splits, budget="cpu", **more):

@@ -13,12 +13,13 @@ import numpy as np
 
 import gumbel
 from configs import vae as vae_config
-from experiments import launch, step
-from experiments.checkpoint import Checkpoints
-from experiments.data import Dataset, Split
-from experiments.report import read_metrics
-from experiments.step import Task
-from experiments.traced import hyper_parameters
+from experiments.cli import launch
+from experiments.data.load import Dataset, Split
+from experiments.engine import step
+from experiments.engine.checkpoint import Checkpoints
+from experiments.engine.report import read_metrics
+from experiments.engine.step import Task
+from experiments.engine.traced import hyper_parameters
 
 PIXELS, VARIABLES, CLASSES = 5, 2, 3
 TIMINGS = ("seconds", "steps_per_second")
@@ -46,7 +47,7 @@ def config(variant: str = "categorical", **fields):
 
 def flags(made, **fields) -> list[str]:
     """The overrides that turn the default config into another, and more fields."""
-    from experiments.workdir import flatten
+    from experiments.engine.run_directory import flatten
 
     default = flatten(vae_config.get_config().to_dict())
     flat = flatten(made.to_dict()) | fields

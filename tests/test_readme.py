@@ -1,7 +1,6 @@
 """The README: its code runs, its tables are the records', its names exist."""
 
 import re
-import sys
 from pathlib import Path
 
 import jax
@@ -10,13 +9,11 @@ import numpy as np
 
 import gumbel
 from configs import vae as vae_config
-from experiments import records
-from experiments.records import read_records
-from scripts import overview
+from experiments.reproduction import overview, records
+from experiments.reproduction.records import read_records
+from scripts import make_tables
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "scripts"))
-import make_tables  # noqa: E402
 
 README = (ROOT / "README.md").read_text()
 

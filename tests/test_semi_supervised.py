@@ -11,11 +11,14 @@ import pytest
 
 import runs
 from configs.semi_supervised import VARIANTS, get_config
-from experiments import class_figures, data, labelled, train
+from experiments import ConfigError
+from experiments import plots_of_classes as class_figures
 from experiments import semi_supervised as ss
-from experiments.configuration import ConfigError
-from experiments.report import read_metrics
-from experiments.step import keep_best
+from experiments.data import labels as labelled
+from experiments.data import load as data
+from experiments.engine import train
+from experiments.engine.report import read_metrics
+from experiments.engine.step import keep_best
 from m2_by_hand import ByHand
 
 

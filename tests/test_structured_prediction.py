@@ -15,9 +15,10 @@ import pytest
 
 import gumbel
 from configs.structured_prediction import VARIANTS, get_config
-from experiments import data, train
 from experiments import structured_prediction as sp
-from experiments.latents import FAMILIES
+from experiments.data import load as data
+from experiments.engine import train
+from experiments.models.latents import FAMILIES
 
 # Family, code, N, K and L of networks small enough to enumerate; 2 pixels in, 3 out.
 TINY = {

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from configs.structured_prediction import VARIANTS, get_config
-from experiments import configuration, launch
+from experiments import REPOSITORY, ConfigError
 from experiments import structured_prediction as sp
+from experiments.cli import launch
 
 # By hand: weights and biases of each map, from the units below to the logits above.
 BERNOULLI_240 = 392 * 240 + 240, 240 * 240 + 240, 240 * 392 + 392
@@ -76,8 +77,8 @@ def test_units_that_no_variables_fill(variant):
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 def test_malformed_variant_is_one_line_on_the_command_line():
-    file = str(configuration.REPOSITORY / "configs" / "structured_prediction.py")
-    with pytest.raises(configuration.ConfigError) as error:
+    file = str(REPOSITORY / "configs" / "structured_prediction.py")
+    with pytest.raises(ConfigError) as error:
         launch.parse(["", f"--config={file}:240H"], "structured_prediction", file)
     assert "'240H': must be categorical, bernoulli or 392V-" in str(error.value)
     assert "\n" not in str(error.value)
@@ -97,5 +98,5 @@ def test_malformed_variant_is_one_line_on_the_command_line():
 def test_impossible_fields(noise, field, value, message):
     config = get_config("392V-240H-392V-4ary")
     config.update_from_flattened_dict({field: value})
-    with pytest.raises(configuration.ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message):
         sp.make_task(config)

@@ -7,8 +7,8 @@ import pytest
 
 import gumbel
 import runs
-from experiments import data, vae
-from experiments.configuration import ConfigError
+from experiments import ConfigError, vae
+from experiments.data import load as data
 
 B, D, N, K = 3, 5, 2, 3
 OBJECTIVES = ("relaxed_density", "soft_mass", "analytic")

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from configs.vae import VARIANTS, get_config
-from experiments import configuration, launch, vae
+from experiments import REPOSITORY, ConfigError, vae
+from experiments.cli import launch
 
 
 def linear(above, below):
@@ -122,8 +123,8 @@ def test_units_that_no_variables_fill(variant, each):
 
 @pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 def test_malformed_variant_is_one_line_on_the_command_line():
-    file = str(configuration.REPOSITORY / "configs" / "vae.py")
-    with pytest.raises(configuration.ConfigError) as error:
+    file = str(REPOSITORY / "configs" / "vae.py")
+    with pytest.raises(ConfigError) as error:
         launch.parse(["", f"--config={file}:200H"], "vae", file)
     assert "'200H': must be one of categorical, bernoulli, mlp or" in str(error.value)
     assert "\n" not in str(error.value)
@@ -142,7 +143,7 @@ def test_malformed_variant_is_one_line_on_the_command_line():
 def test_impossible_layers(noise, variant, fields, message):
     config = get_config(variant)
     config.model.update(fields)
-    with pytest.raises(configuration.ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message):
         vae.make_task(config)
 
 
@@ -153,5 +154,5 @@ def test_closed_form_is_refused_where_it_is_no_bound(noise):
         if not refused:
             vae.make_task(config)
             continue
-        with pytest.raises(configuration.ConfigError, match="for 2 stochastic layers"):
+        with pytest.raises(ConfigError, match="for 2 stochastic layers"):
             vae.make_task(config)

@@ -10,9 +10,11 @@ import pytest
 import gumbel
 import runs
 from configs.vae import VARIANTS, get_config
-from experiments import figures, step, train, vae
-from experiments.checkpoint import Checkpoints
-from experiments.traced import hyper_parameters
+from experiments import plots as figures
+from experiments import vae
+from experiments.engine import step, train
+from experiments.engine.checkpoint import Checkpoints
+from experiments.engine.traced import hyper_parameters
 
 
 def small(variant, **fields):

@@ -14,9 +14,11 @@ import jax.numpy as jnp
 import optax
 
 import gumbel
-from experiments import binarization, data
+from experiments.data import binarization
+from experiments.data import load as data
 from experiments.examples import command_line
-from experiments.latents import visible_bias_init
+from experiments.models import nets
+from experiments.models.latents import visible_bias_init
 
 RUNS = [(num_bits, hard) for num_bits in (8, 32, 128) for hard in (True, False)]
 OPTIMIZER = optax.adam(3e-3)
@@ -42,9 +44,9 @@ def fit(num_bits, hard, steps, seed, pixels):
     Returns:
         The bits of the test images, [n, N], and their error in nats.
     """
-    encoder = gumbel.nets.Mlp((128,), num_bits)
+    encoder = nets.Mlp((128,), num_bits)
     # From biases of 0 the code is noise while they are learned, and stays unused.
-    decoder = gumbel.nets.Mlp((128,), 784, visible_bias_init(pixels.mean))
+    decoder = nets.Mlp((128,), 784, visible_bias_init(pixels.mean))
 
     def loss(params, key, temperature, x):
         logits = encoder.apply(params["encoder"], x)

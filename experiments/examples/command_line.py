@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from experiments.data import DataError
+from experiments import DataError
 
 
 def _steps(text: str) -> int:

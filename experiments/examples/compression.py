@@ -16,10 +16,12 @@ import jax.numpy as jnp
 import optax
 
 import gumbel
-from experiments import binarization, data
+from experiments.data import binarization
+from experiments.data import load as data
 from experiments.examples import arithmetic_coding as coder
 from experiments.examples import command_line
-from experiments.latents import visible_bias_init
+from experiments.models import nets
+from experiments.models.latents import visible_bias_init
 from gumbel.objectives import bernoulli_log_likelihood
 
 OPTIMIZER = optax.chain(optax.scale(-1.0), optax.adam(3e-3))  # upwards
@@ -78,7 +80,7 @@ def main(steps: int = 1000, seed: int = 0):
     """Trains for each β; returns codes, distortions, rates, bits sent and received."""
     pixels, results = binarization.binarized(data.load("mnist"), "static"), []
     test, bias_init = jnp.float32(pixels.fixed["test"]), visible_bias_init(pixels.mean)
-    model = gumbel.nets.DiscreteVae(((16, 8),), ((128,),), 784, bias_init)
+    model = nets.DiscreteVae(((16, 8),), ((128,),), 784, bias_init)
     init_key, train_key = jax.random.split(jax.random.key(seed))
     for beta in (0.1, 1.0, 4.0):
         params = model.init(init_key, jnp.zeros((1, 784)))

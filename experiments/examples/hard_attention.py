@@ -13,11 +13,12 @@ import jax.numpy as jnp
 import optax
 
 import gumbel
-from experiments import data
+from experiments.data import load as data
 from experiments.examples import command_line
+from experiments.models import nets
 
 CELLS, SIDE = 16, 14
-LOOK, CLASSIFY = gumbel.nets.Mlp((32,), 1), gumbel.nets.Mlp((128,), 10)
+LOOK, CLASSIFY = nets.Mlp((32,), 1), nets.Mlp((128,), 10)
 OPTIMIZER = optax.adam(1e-3)
 TEMPERATURE = gumbel.schedules.exponential(2.0, 0.5, rate=1e-3, every=100)
 

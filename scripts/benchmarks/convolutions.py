@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs.semi_supervised import get_config
-from experiments import report
-from gumbel import conv
+from experiments.engine import report
+from experiments.models import conv
 from scripts.benchmarks.clock import conditions, medians
 
 # The sides of MNIST, padded where they are odd.

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import report
+from experiments.engine import report
 from gumbel import samplers
 from scripts.benchmarks.clock import conditions, medians
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from experiments import report
+from experiments.engine import report
 from gumbel.objectives import bernoulli_log_likelihood
 from scripts.benchmarks.clock import conditions, medians
 

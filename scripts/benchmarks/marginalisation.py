@@ -9,11 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from configs.semi_supervised import get_config
-from experiments import class_figures, data, report, semi_supervised
-from experiments.configuration import REPOSITORY
-from experiments.step import init_state, make_train_step
-from experiments.traced import hyper_parameters
-from experiments.workdir import versions, write_json
+from experiments import REPOSITORY, semi_supervised
+from experiments import plots_of_classes as class_figures
+from experiments.data import load as data
+from experiments.engine import report
+from experiments.engine.run_directory import versions, write_json
+from experiments.engine.step import init_state, make_train_step
+from experiments.engine.traced import hyper_parameters
 from scripts.benchmarks.clock import conditions, medians
 
 NUM_CLASSES, STEPS = (2, 5, 10, 20, 50, 100), 5

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.step import Task, init_state
+from experiments.engine.step import Task, init_state
 from scripts.benchmarks.start import Start
 
 
@@ -87,7 +87,8 @@ def start_of(network: Network, task: Task) -> Start:
 
 def _labelled(config) -> tuple[np.ndarray, np.ndarray]:
     """The images whose labels are seen, and these."""
-    from experiments import data, labelled
+    from experiments.data import labels as labelled
+    from experiments.data import load as data
 
     dataset = data.load(config.dataset.name, config.dataset.data_dir)
     rows = labelled.choose(dataset, config.labelled.count, config.labelled.seed)

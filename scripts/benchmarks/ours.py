@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import jax
 
-from experiments.evaluation import Evaluator
-from experiments.step import EVALUATE, init_state, make_train_chunk
-from experiments.traced import hyper_parameters
+from experiments.engine.evaluation import Evaluator
+from experiments.engine.step import EVALUATE, init_state, make_train_chunk
+from experiments.engine.traced import hyper_parameters
 from scripts.benchmarks.networks import Network
 
 SAMPLES = 1000

@@ -1,6 +1,6 @@
 """Times a training step of 200H~200H~784V by the number of samples m."""
 
-from experiments import report
+from experiments.engine import report
 from scripts.benchmarks import ours
 from scripts.benchmarks.clock import conditions, medians
 from scripts.benchmarks.networks import Network

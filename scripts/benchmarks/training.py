@@ -14,8 +14,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from experiments.configuration import REPOSITORY
-from experiments.workdir import versions, write_json
+from experiments import REPOSITORY
+from experiments.engine.run_directory import versions, write_json
+from experiments.reproduction.training_table import FLOOR, table
 from scripts.benchmarks import floor, fresh, ours
 from scripts.benchmarks.clock import machine, medians
 from scripts.benchmarks.implementations import (
@@ -26,7 +27,6 @@ from scripts.benchmarks.implementations import (
 )
 from scripts.benchmarks.networks import NETWORKS, start_of
 from scripts.benchmarks.start import Start
-from scripts.training_table import FLOOR, table
 
 REPEATS = 7
 

@@ -1,0 +1,1 @@
+"""Data sets: read, verified, split and binarised."""

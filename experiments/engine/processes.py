@@ -1,0 +1,148 @@
+"""Many processes, on one host or several, as one run.
+
+All processes run the same program on their part of one mesh. Only the first of them
+reads and writes files and speaks; what it alone knows it tells the others, and whether
+to stop is agreed.
+"""
+
+import os
+import pickle
+import re
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn, TypeVar
+
+import jax
+import numpy as np
+from absl import flags
+from jax.experimental import multihost_utils
+
+from experiments import ConfigError
+
+Value = TypeVar("Value")
+
+HELP = """\
+  --multihost                        one run of many processes, one a host: the same
+                                     command on each; TPU, SLURM and MPI are detected,
+                                     elsewhere also --coordinator=HOST:PORT
+                                     --num_processes=N --process_id=I"""
+
+
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags that say which processes a run has."""
+    flags.DEFINE_boolean("multihost", False, "many processes", flag_values=values)
+    flags.DEFINE_string("coordinator", None, "HOST:PORT", flag_values=values)
+    flags.DEFINE_integer("num_processes", None, "of all", 1, flag_values=values)
+    flags.DEFINE_integer("process_id", None, "from 0", 0, flag_values=values)
+
+
+def start(values: flags.FlagValues) -> None:
+    """Joins the processes of a run, before anything else asks for a device.
+
+    Args:
+        values: with the flags of `define_flags`.
+
+    Raises:
+        ConfigError: if it is not clear which processes these are.
+    """
+    names = ("coordinator", "num_processes", "process_id")
+    given = {name: values[name].value for name in names if values[name].present}
+    if given and not (values.multihost and len(given) == len(names)):
+        raise ConfigError(
+            f"--{next(iter(given))}: must be given with --multihost, and "
+            "--coordinator, --num_processes and --process_id together"
+        )
+    if given and values.process_id >= values.num_processes:
+        raise ConfigError(
+            f"--process_id={values.process_id}: must be below "
+            f"--num_processes={values.num_processes}"
+        )
+    if not values.multihost:
+        return
+    # It would swallow SIGTERM, which is ours: engine/interrupt.py.
+    jax.config.update("jax_enable_preemption_service", False)
+    try:
+        jax.distributed.initialize(
+            values.coordinator, values.num_processes, values.process_id
+        )
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigError(
+            f"--multihost: no other processes were found ({reason}): give "
+            "--coordinator=HOST:PORT, --num_processes and --process_id"
+        ) from error
+    if not is_first():
+        sys.stdout = open(os.devnull, "w")
+
+
+def is_first() -> bool:
+    """Whether this process is the one that reads, writes and speaks."""
+    return jax.process_index() == 0
+
+
+def on_first(act: Callable[[], Value]) -> Value:
+    """Acts in the first process; what comes of it, value or error, is so in all."""
+    if jax.process_count() == 1:
+        return act()
+    value, error, said = None, None, b""
+    if is_first():
+        try:
+            value = act()
+        except Exception as caught:
+            error = caught
+        said = pickle.dumps((value, error))
+    size = int(multihost_utils.broadcast_one_to_all(np.asarray(len(said))))
+    # In sizes of powers of two: every size is a compilation.
+    buffer = np.zeros(1 << size.bit_length(), np.uint8)
+    buffer[: len(said)] = np.frombuffer(said, np.uint8)
+    said = np.asarray(multihost_utils.broadcast_one_to_all(buffer))
+    if not is_first():
+        value, error = pickle.loads(said[:size].tobytes())
+    if error is not None:
+        raise error
+    return value
+
+
+def in_all(act: Callable[[], Value]) -> Value:
+    """Acts in every process; where it fails in one, it fails in all.
+
+    Raises:
+        ConfigError: if it failed in another one.
+    """
+    value, error = None, None
+    try:
+        value = act()
+    except Exception as caught:
+        error = caught
+    if anywhere(error is not None):
+        raise error or ConfigError("--multihost: another process cannot run")
+    return value
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether a flag is set in any of the processes, which all have to ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
+
+
+def abandon(error: Exception) -> NoReturn:
+    """Ends a process that has failed, or whose run has lost another one.
+
+    To leave a run of many processes in good order would be to wait for the others,
+    which wait for this one.
+    """
+    if not jax.distributed.is_initialized():
+        raise error
+    if re.match("[A-Z_]+: ", str(error)):  # the status of an error of XLA's
+        reason = str(error).partition("\n")[0]
+        print(
+            f"error: {reason}; if another process of the run is gone, start all of "
+            "them again: they continue",
+            file=sys.stderr,
+        )
+    else:
+        traceback.print_exception(error)
+    sys.stderr.flush()
+    os._exit(1)

@@ -1,0 +1,1 @@
+"""The Flax networks of the three experiments."""

@@ -1,0 +1,203 @@
+"""Flax networks with layers of discrete latents; the only linen file."""
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from experiments.models.coding import plain_code
+
+Initializer = Callable
+
+
+def product_in(dtype, multiply: Callable = jax.lax.dot_general) -> Callable:
+    """A product whose operands are of a dtype, forward and backward.
+
+    They are cast to it, the result back to the left one's own, and so are the
+    gradients: parameters, biases and all that follows keep their dtype.
+
+    Args:
+        dtype: of the operands; None for that which they have.
+        multiply: (left, right, …) -> their product, in layers the `dot_general`.
+    """
+
+    def product(left, right, *args, **options):
+        if dtype is None:
+            return multiply(left, right, *args, **options)
+        narrow = (operand.astype(dtype) for operand in (left, right))
+        return multiply(*narrow, *args, **options).astype(left.dtype)
+
+    return product
+
+
+class Mlp(nn.Module):
+    """Dense layers with a non-linearity between them; linear when `hidden` is empty.
+
+    Zero biases, but for the last if an initialiser is given.
+
+    Attributes:
+        hidden: widths of the hidden layers.
+        features: width of the output, which has no activation.
+        bias_init: initialiser of the output's bias.
+        activation: the non-linearity.
+        kernel_inits: initialisers of the weights of each layer; none for Glorot's.
+        compute_dtype: of the products, see `product_in`.
+    """
+
+    hidden: Sequence[int]
+    features: int
+    bias_init: Initializer = nn.initializers.zeros
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    kernel_inits: Sequence[Initializer] = ()
+    compute_dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x):
+        """Maps [..., D] to [..., features]."""
+        dense = functools.partial(nn.Dense, dot_general=product_in(self.compute_dtype))
+        layers = len(self.hidden) + 1
+        *inits, last = self.kernel_inits or [nn.initializers.glorot_uniform()] * layers
+        for width, init in zip(self.hidden, inits, strict=True):
+            x = self.activation(dense(width, kernel_init=init)(x))
+        return dense(self.features, kernel_init=last, bias_init=self.bias_init)(x)
+
+
+class DiscreteVae(nn.Module):
+    """Encoders, decoders and prior of a VAE with layers of discrete latents.
+
+    q(z1|x) q(z2|z1) … q(zL|zL−1) and p(zL) p(zL−1|zL) … p(x|z1), Burda et al. (2016)
+    with discrete latents for Gaussian ones. Layers are counted from the pixels up, from
+    0; the encoder of a layer maps what is below it to its logits, and its decoder the
+    layer to the logits of what is below.
+
+    Where there are centres, the encoders see their inputs less these: Maddison, Mnih &
+    Teh (2017), appendix D.4. They are variables of a collection of their own, named for
+    the input, [size of the input]; no gradient reaches them, and to move them is the
+    caller's.
+
+    Attributes:
+        latent_shapes: of each layer, (N,) for Bernoulli or (N, K) for categorical.
+        hidden: of each layer, the encoder's widths upwards; the decoder mirrors them.
+        num_pixels: D.
+        visible_bias_init: initialiser of the bias of the pixels' logits.
+        code: value of a layer, [B, N] or [B, N, K] -> input of its neighbours, [B, U].
+        activation: the non-linearity of the hidden layers.
+        centre_inits: of each encoder, () -> its first centre; none where not centred.
+        compute_dtype: of the products, see `product_in`.
+    """
+
+    latent_shapes: Sequence[tuple[int, ...]]
+    hidden: Sequence[Sequence[int]]
+    num_pixels: int
+    visible_bias_init: Initializer
+    code: Callable[[jax.Array], jax.Array] = plain_code
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    centre_inits: Sequence[Callable[[], jax.Array]] = ()
+    compute_dtype: Any = None
+
+    def setup(self):
+        sizes = [math.prod(shape) for shape in self.latent_shapes]
+        mlp = functools.partial(
+            Mlp, activation=self.activation, compute_dtype=self.compute_dtype
+        )
+        self.encoder, *self.higher_encoders = (
+            mlp(widths, size) for widths, size in zip(self.hidden, sizes, strict=True)
+        )
+        below = [(self.num_pixels, self.visible_bias_init)]
+        below += [(size, nn.initializers.zeros) for size in sizes[:-1]]
+        self.decoder, *self.higher_decoders = (
+            mlp(tuple(reversed(widths)), size, bias_init)
+            for widths, (size, bias_init) in zip(self.hidden, below, strict=True)
+        )
+        self.prior = self.param("prior", nn.initializers.zeros, self.latent_shapes[-1])
+        self.centres = [
+            self.variable("centres", name, init)
+            for name, init in zip(
+                ("x", *self.layer_names), self.centre_inits, strict=False
+            )
+        ]
+
+    @property
+    def layer_names(self) -> tuple[str, ...]:
+        """The names of the layers, from the pixels up: z, z2, z3, …"""
+        return ("z", *(f"z{i}" for i in range(2, len(self.latent_shapes) + 1)))
+
+    def encode(self, below, layer: int = 0):
+        """Posterior logits of a layer, [B, N] or [B, N, K].
+
+        Args:
+            below: the pixels [B, D], or the value of the layer below.
+            layer: counted from 0, the one next to the pixels.
+        """
+        h = self.code(below) if layer else below
+        if self.centre_inits:
+            h = h - jax.lax.stop_gradient(self.centres[layer].value)[None]
+        logits = (self.encoder, *self.higher_encoders)[layer](h)
+        return logits.reshape(h.shape[0], *self.latent_shapes[layer])
+
+    def decode(self, z, layer: int = 0):
+        """Logits of what is below a layer: pixels [B, D], or [B, N] or [B, N, K].
+
+        Args:
+            z: the value of the layer, [B, N] or [B, N, K].
+            layer: counted from 0, the one next to the pixels.
+        """
+        logits = (self.decoder, *self.higher_decoders)[layer](self.code(z))
+        if layer == 0:
+            return logits
+        return logits.reshape(z.shape[0], *self.latent_shapes[layer - 1])
+
+    def prior_logits(self):
+        """Learned logits of the top layer, [N] or [N, K], uniform at the start."""
+        return self.prior
+
+    def __call__(self, x):
+        """Touches every parameter, for `init`."""
+        below, decoded = x, []
+        for layer, _ in enumerate(self.latent_shapes):
+            below = jnp.zeros_like(self.encode(below, layer))
+            decoded.append(self.decode(below, layer))
+        return decoded, self.prior_logits()
+
+
+class StochasticNet(nn.Module):
+    """A feed-forward network whose hidden layers are draws, linear in between.
+
+    x -> logits of z1 -> z1 -> logits of z2 -> … -> z_L -> pixel logits. Drawing is the
+    only non-linearity.
+
+    Attributes:
+        latent_shape: of every layer, (N,) for Bernoulli or (N, K) for categorical.
+        num_layers: L.
+        code: value of a layer, [B, N] or [B, N, K] -> input of the next, [B, U].
+        num_pixels: D of the output.
+        visible_bias_init: initialiser of the output's bias.
+        compute_dtype: of the products, see `product_in`.
+    """
+
+    latent_shape: tuple[int, ...]
+    num_layers: int
+    code: Callable[[jax.Array], jax.Array]
+    num_pixels: int
+    visible_bias_init: Initializer
+    compute_dtype: Any = None
+
+    @nn.compact
+    def __call__(self, x, value_of: Callable[[str, jax.Array], jax.Array]):
+        """Pixel logits, [B, input] -> [B, D].
+
+        Args:
+            x: the input.
+            value_of: (name of a layer, its logits) -> its value.
+        """
+        linear = functools.partial(Mlp, (), compute_dtype=self.compute_dtype)
+        h = x
+        for name in (f"z{layer}" for layer in range(1, self.num_layers + 1)):
+            logits = linear(math.prod(self.latent_shape), name=name)(h)
+            logits = logits.reshape(x.shape[0], *self.latent_shape)
+            h = self.code(value_of(name, logits))
+        return linear(self.num_pixels, self.visible_bias_init, name="pixels")(h)

@@ -1,0 +1,1 @@
+"""Published numbers, the runs that reproduce them, their records and tables."""

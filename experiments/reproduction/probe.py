@@ -1,0 +1,182 @@
+"""A program at one point, where the gradient estimators are compared.
+
+That is a task, parameters and a batch. The options of a config are for the estimators
+that have them. What an estimator learns by the way, it has learned from training
+batches before its gradient is looked at, while the parameters stay.
+
+Legend: P parameters that the draws depend on.
+"""
+
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
+
+import gumbel
+from experiments import ConfigError
+from experiments.cli.config import check_config, common_rules
+from experiments.engine.batches import batch_indices
+from experiments.engine.step import INIT, ORDER, Task
+from experiments.engine.traced import hyper_parameters, static_options
+from experiments.reproduction.grid import point_config
+from gumbel import quality
+
+ESTIMATORS = gumbel.estimators.ESTIMATORS
+
+
+def estimator_config(config: ConfigDict, name: str) -> ConfigDict:
+    """The config with another estimator, and of the options only those it has."""
+    others = [
+        option for option in config.options if option not in ESTIMATORS[name].hyper
+    ]
+    fields = {f"options.{option}": None for option in others}
+    return point_config(config, fields | {"estimator": name})
+
+
+def check_estimators(config: ConfigDict, names: Iterable[str]) -> None:
+    """Checks that the estimators exist and have the options that are set.
+
+    Raises:
+        ConfigError: if not.
+    """
+    names = list(names)
+    for name in names:
+        if name not in ESTIMATORS:
+            raise ConfigError(
+                f"--estimators={name}: must be one of {', '.join(ESTIMATORS)}"
+            )
+        check_config(estimator_config(config, name), common_rules())
+    known = {option for name in names for option in ESTIMATORS[name].hyper}
+    for option, value in config.options.items():
+        if value is not None and option not in known:
+            raise ConfigError(
+                f"config.options.{option}={value}: must be unset for "
+                f"--estimators={','.join(names)}, none of which has such an option"
+            )
+
+
+class Probe:
+    """One program at one point.
+
+    Args:
+        task: its program and training data.
+        config: checked; its estimator does not matter.
+        params: the parameters, which stay.
+        examples: the size of the batch, the first training examples.
+    """
+
+    def __init__(self, task: Task, config: ConfigDict, params: Any, examples: int):
+        self.task, self.config = task, config
+        rows = jax.tree.map(lambda rows: rows[:examples], dict(task.data))
+        # Compiled functions get it: XLA would spend long on folding constants.
+        self.point = params, *task.batch(jax.random.key(0), rows)
+        self._relevant = quality.draw_parameters(
+            task.program, jax.random.key(1), *self.point
+        )
+
+    def hyper(self, name: str) -> dict[str, Any]:
+        """An estimator's hyper-parameters, but for the temperature."""
+        config = estimator_config(self.config, name)
+        options = hyper_parameters(config)["options"]
+        return {"kl": config.objective, **static_options(config), **options}
+
+    def _estimate(self, name: str) -> Callable[..., gumbel.Estimate]:
+        """(point, key, temperature, state) -> Estimate."""
+        hyper, m = self.hyper(name), self.config.num_samples
+        estimate = gumbel.value_and_grad(name, self.task.program, num_samples=m)
+
+        def estimate_at(point, key, temperature, state):
+            given = {"temperature": temperature, "state": state, **hyper}
+            return estimate(key, *point, **given)
+
+        return estimate_at
+
+    def _gradient(self, name: str) -> Callable[..., jax.Array]:
+        estimate = self._estimate(name)
+
+        def gradient(point, key, temperature, state):
+            grads = jax.tree.leaves(estimate(point, key, temperature, state).grads)
+            pairs = zip(grads, self._relevant, strict=True)
+            return jnp.concatenate([g.ravel() for g, keep in pairs if keep])
+
+        return gradient
+
+    def gradient(self, name: str) -> Callable[..., jax.Array]:
+        """Makes (key, temperature, state) -> gradient [P] of the batch's bound."""
+        return functools.partial(jax.jit(self._gradient(name)), self.point)
+
+    def moments(self, name: str, count: int) -> Callable[..., quality.Moments]:
+        """Makes (key, temperature, state) -> moments of an estimator's gradient."""
+        gradient = self._gradient(name)
+
+        @jax.jit
+        def moments(point, key, temperature, state):
+            return quality.gradient_moments(
+                lambda k: gradient(point, k, temperature, state), key, count
+            )
+
+        return lambda *given: moments(self.point, *given)._replace(count=count)
+
+    def warm_up(self, name: str, steps: int) -> Callable[..., Any]:
+        """Makes (key, temperature) -> an estimator's state after training batches.
+
+        Args:
+            name: the estimator.
+            steps: the number of batches; without any the state is a fresh one.
+        """
+        estimate, task = self._estimate(name), self.task
+        estimator, m = ESTIMATORS[name], self.config.num_samples
+        hyper = estimator.complete(m, self.hyper(name))
+
+        @jax.jit
+        def warm(point, key, temperature, data):
+            init_key, order_key = (jax.random.fold_in(key, k) for k in (INIT, ORDER))
+            fresh = estimator.init(init_key, task.program(*point), hyper)
+            if steps == 0:
+                return fresh
+
+            def step(state, at):
+                count, index = at
+                batch_key, noise_key = jax.random.split(jax.random.fold_in(key, count))
+                args = task.batch(batch_key, jax.tree.map(lambda x: x[index], data))
+                other = point[0], *args
+                return estimate(other, noise_key, temperature, state).state, None
+
+            sizes = task.num_examples, self.config.batch_size
+            batches = jnp.arange(steps), batch_indices(order_key, 0, steps, *sizes)
+            return jax.lax.scan(step, fresh, batches)[0]
+
+        return lambda *given: warm(self.point, *given, dict(task.data))
+
+    def reference(self, name: str, count: int) -> tuple[np.ndarray, float, str]:
+        """The true gradient: enumerated where that is possible.
+
+        Args:
+            name: an unbiased estimator, where it is not.
+            count: the draws of what is averaged: it, or enumerations where a Normal
+                draw is left, which is sampled at every one.
+
+        Returns:
+            The gradient [P], E‖error‖² of it, and how it was found.
+
+        Raises:
+            ConfigError: if the estimator is biased.
+        """
+        try:
+            gradient = self.gradient("exact")
+            one, other = (
+                np.asarray(gradient(jax.random.key(seed), 1.0, None)) for seed in (2, 8)
+            )
+            if (one == other).all():
+                return one, 0.0, "exact"
+            name = "exact"
+        except ValueError:  # too many joint values to enumerate
+            if not ESTIMATORS[name].unbiased:
+                raise ConfigError(f"--reference={name}: must be unbiased") from None
+        moments = self.moments(name, count)(jax.random.key(3), 1.0, None)
+        noise = float(moments.variance.sum()) / count
+        return np.asarray(moments.mean), noise, f"mean of {count:,} {name}"

@@ -1,0 +1,254 @@
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import runs
+from configs import vae as vae_config
+from experiments import REPOSITORY, ConfigError, vae
+from experiments.cli import config as configuration
+from experiments.cli import launch
+from experiments.data import load as data
+from experiments.engine.run_directory import claim, flatten
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+CONFIG_FILE = str(ROOT / "configs" / "vae.py")
+# How ml_collections loads a config file.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+
+def parse(*arguments):
+    return launch.parse(["vae", *arguments], "vae", CONFIG_FILE)
+
+
+def call(monkeypatch, capsys, *arguments, make_task=vae.make_task):
+    """The exit code and output of `python -m experiments.vae`, in this process."""
+    monkeypatch.setattr(sys, "argv", ["vae", *arguments])
+    code = 0
+    try:
+        launch.launch("vae", vae.__doc__, make_task)
+    except SystemExit as stop:
+        code = stop.code
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+MISTAKES = {
+    "--config.num_step=3": "config.num_step: unknown field; did you mean num_steps",
+    "--config.num_steps=1.5": "--config.num_steps=1.5: invalid literal for int",
+    "--config.num_steps=abc": "--config.num_steps=abc: invalid literal for int",
+    "--config.learning_rate=abc": "--config.learning_rate=abc: could not convert",
+    "--config.model=3": "config.model: unknown field",
+    "--config.batch_size=0": "config.batch_size=0: must be at least 1",
+    "--config.temperature=0": "config.temperature=0.0: must be a positive finite",
+    "--config.learning_rate=-1": "config.learning_rate=-1.0: must be a positive",
+    "--config.estimator=foo": "config.estimator='foo': must be one of gumbel_softmax",
+    "--config.objective=foo": "config.objective='foo': must be one of relaxed_density",
+    "--config.eval_every=7": "config.eval_every=7: must be a multiple of config.log",
+    "--config.model.hidden=(0,)": "config.model.hidden=(0,): must be",
+    "--config.seed": "Missing value for flag --config.seed",
+    "--config=configs/vae.py:foo": "config variant 'foo': must be one of categorical",
+    "--config=nowhere.py": "No such file or directory: 'nowhere.py'",
+    "--config=configs": "Is a directory: 'configs'",
+    "--colour=red": "Unknown command line flag 'colour'",
+    "stray": "stray: unexpected argument",
+    "--workdir": "Missing value for flag --workdir",
+}
+
+
+@pytest.mark.parametrize("argument", MISTAKES)
+def test_mistakes_are_one_line_before_data_and_compilation(
+    argument, monkeypatch, capsys
+):
+    monkeypatch.setattr(data, "load", None)
+    with runs.counting_compilations() as compiled:
+        outcome = call(monkeypatch, capsys, argument)
+    runs.assert_refused(outcome, MISTAKES[argument])
+    assert not compiled
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        ("x = (", "SyntaxError: "),
+        ("import nothing_here", "ModuleNotFoundError: No module named 'nothing_here'"),
+        ("def get_config():\n    return undefined", "NameError: name 'undefined'"),
+        ("def get_config():\n    raise ValueError('mine')", "mine"),
+        ("def get_config():\n    return {}", "must return a ConfigDict"),
+    ],
+)
+def test_mistakes_in_a_config_file(source, message, tmp_path, monkeypatch, capsys):
+    path = tmp_path / "broken.py"
+    path.write_text(source)
+    code, _, err = call(monkeypatch, capsys, f"--config={path}")
+    assert code == 2 and err.count("\n") == 1 and message in err
+
+
+def test_data_that_is_not_there(tmp_path, monkeypatch, capsys):
+    missing = f"--config.dataset.data_dir={tmp_path / 'none'}"
+    for name, message in (
+        ("mnits", "unknown data set 'mnits': TFDS has, for example, "),
+        ("mnist", "'mnist' is not prepared in"),
+    ):
+        code, _, err = call(
+            monkeypatch, capsys, f"--config.dataset.name={name}", missing
+        )
+        assert code == 2 and err.count("\n") == 1 and message in err
+
+
+def test_debug_shows_the_traceback(monkeypatch, capsys):
+    with pytest.raises(ConfigError):
+        call(monkeypatch, capsys, "--config.batch_size=0", "--debug")
+
+
+def test_directories_that_are_not_ours(tmp_path, monkeypatch, capsys):
+    noise = runs.dataset()
+    monkeypatch.setattr(data, "load", lambda name, data_dir: noise)
+    made = runs.config()
+    arguments = [*runs.flags(made), f"--workdir={tmp_path}"]
+    with claim(tmp_path, made.to_dict()):
+        code, out, err = call(monkeypatch, capsys, *arguments)
+    assert code == 2 and "in use by another process (pid " in err
+    code, out, err = call(monkeypatch, capsys, *arguments, "--config.seed=3")
+    assert code == 2 and "seed is 0 there, 3 now" in err
+    assert out == "" and err.count("\n") == 1
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    code, _, err = call(monkeypatch, capsys, *arguments, "--tensorboard")
+    assert code == 2 and "pip install tensorboardX" in err
+
+
+def test_batch_larger_than_the_data(tmp_path, monkeypatch, capsys):
+    noise = runs.dataset()
+    monkeypatch.setattr(data, "load", lambda name, data_dir: noise)
+    arguments = ["--config.batch_size=49", f"--workdir={tmp_path / 'run'}"]
+    code, _, err = call(monkeypatch, capsys, *arguments)
+    assert code == 2 and "batch_size=49: must be at most the 48" in err
+    assert not (tmp_path / "run").exists()
+
+
+def test_run_that_diverges_is_one_line(tmp_path, monkeypatch, capsys):
+    made = runs.config(learning_rate=1e30, estimator="exact")
+    arguments = [*runs.flags(made), f"--workdir={tmp_path}"]
+    code, out, err = call(
+        monkeypatch, capsys, *arguments, make_task=lambda config: runs.task()
+    )
+    assert (code, out) == (1, "")
+    assert err.startswith("error: step 5: ") and err.count("\n") == 1
+    assert "last good checkpoint: none" in err
+    assert not (tmp_path / "checkpoints").exists()
+
+
+def test_ctrl_c_before_training_is_one_line(monkeypatch, capsys):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    code, out, _ = call(monkeypatch, capsys, make_task=interrupted)
+    assert code == "interrupted; the same command starts again" and out == ""
+
+
+def test_train_only_says_what_is_left_to_do(tmp_path, monkeypatch, capsys):
+    made = runs.config(num_steps=5, estimator="exact")
+    arguments = [*runs.flags(made), f"--workdir={tmp_path}", "--train_only"]
+    code, out, err = call(
+        monkeypatch, capsys, *arguments, make_task=lambda config: runs.task()
+    )
+    assert (code, err) == (0, "")
+    assert out == f"trained; without --train_only the command evaluates {tmp_path}\n"
+    assert not (tmp_path / "result.json").exists()
+
+
+def test_help_lists_everything(monkeypatch, capsys):
+    for flag in ("--help", "-h"):
+        code, out, err = call(monkeypatch, capsys, flag)
+        assert (code, err) == (0, "")
+        for field in flatten(vae_config.get_config().to_dict()):
+            assert f"  --config.{field} " in out
+        for word in ("--workdir", "--tensorboard", *vae_config.VARIANTS):
+            assert word in out
+        assert all(len(line) <= 100 for line in out.splitlines())
+
+
+def test_overrides_in_any_form_and_order():
+    expected = parse("--config=configs/vae.py:mlp", "--config.seed=3").config
+    assert expected.seed == 3 and expected.model.hidden == (512, 256)
+    for arguments in (
+        ("--config.seed=3", "--config=configs/vae.py:mlp"),
+        ("--config.seed", "3", "--config", "configs/vae.py:mlp"),
+        ("-config.seed=3", "-config=configs/vae.py:mlp"),
+    ):
+        assert parse(*arguments).config.to_dict() == expected.to_dict()
+    two = ("--config.seed=3", "--config.model.num_classes=4")
+    assert parse(*two).workdir == parse(*reversed(two)).workdir
+    assert parse(*two).config.is_locked
+    assert parse("--config.prior_temperature=0.5").config.prior_temperature == 0.5
+    assert parse("--config.learning_rate=1").config.learning_rate == 1.0
+
+
+def test_default_directory_is_a_function_of_the_command():
+    first = parse("--config=configs/vae.py:mlp")
+    assert first.workdir == parse("--config=configs/vae.py:mlp").workdir
+    assert first.workdir.parent == REPOSITORY / "runs" / "vae"
+    assert first.workdir.name.startswith("mlp-")
+    other = parse("--config=configs/vae.py:mlp", "--config.seed=1")
+    assert other.workdir != first.workdir
+    assert parse().workdir.parent == REPOSITORY / "runs" / "vae"
+
+
+def test_config_and_workdir_from_another_directory(tmp_path, monkeypatch):
+    here = parse("--config=configs/vae.py:mlp")
+    monkeypatch.chdir(tmp_path)
+    there = parse("--config=configs/vae.py:mlp", "--workdir=run")
+    assert there.config.to_dict() == here.config.to_dict()
+    assert there.workdir == tmp_path / "run"
+    # A file that is there comes first.
+    (tmp_path / "configs").mkdir()
+    source = pathlib.Path(CONFIG_FILE).read_text().replace("rate = 1e-3", "rate = 9.0")
+    (tmp_path / "configs" / "vae.py").write_text(source)
+    assert parse("--config=configs/vae.py").config.learning_rate == 9
+
+
+def test_continue_line_names_the_repository_only_from_elsewhere(tmp_path, monkeypatch):
+    arguments = ("--config.model.hidden=(8, 4)", "--workdir=a b")
+    monkeypatch.chdir(ROOT)
+    here = parse(*arguments).line
+    command = f"{sys.executable} -m experiments.vae"
+    assert here == f"{command} '--config.model.hidden=(8, 4)' '--workdir=a b'"
+    monkeypatch.chdir(tmp_path)
+    assert parse(*arguments).line == f"PYTHONPATH={ROOT} {here}"
+
+
+def test_variants_in_help_are_those_of_the_file():
+    assert configuration.variants(CONFIG_FILE) == tuple(vae_config.VARIANTS)
+
+
+def test_a_real_process_says_one_line():
+    process = subprocess.run(
+        [sys.executable, "-m", "experiments.vae", "--config.batchsize=3"],
+        cwd=ROOT,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+    )
+    assert process.returncode == 2 and process.stdout == ""
+    assert process.stderr == (
+        "error: config.batchsize: unknown field; "
+        "did you mean batch_size or eval_batch_size?\n"
+    )
+
+
+def test_finished_run_says_so_and_gives_the_same_summary(tmp_path, monkeypatch, capsys):
+    noise = runs.dataset()
+    monkeypatch.setattr(data, "load", lambda name, data_dir: noise)
+    made = runs.config()
+    split = {"nll": 1.0, "nll_stderr": 2.0, "nll_1": 3.0, "eval_samples": 4}
+    result = {"steps": 20, "seconds": 1.0, "valid": split, "test": split}
+    with claim(tmp_path, made.to_dict()):
+        (tmp_path / "result.json").write_text(json.dumps(result))
+    arguments = [*runs.flags(made), f"--workdir={tmp_path}"]
+    code, out, err = call(monkeypatch, capsys, *arguments)
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0] == f"this run is complete: {tmp_path}"
+    assert "test: nll 1.00 ± 2.00 nats (L_4" in out

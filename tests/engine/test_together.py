@@ -1,0 +1,151 @@
+"""Runs that train as one, split over fake devices: as if one after the other."""
+
+import re
+import signal
+
+import jax
+import numpy as np
+import pytest
+
+import runs
+from experiments import Interrupted
+from experiments.engine import devices as mesh
+from experiments.engine import report
+from experiments.engine import run_directory as workdir
+from experiments.engine.checkpoint import Checkpoints
+from experiments.engine.report import read_metrics
+from experiments.engine.together import Together
+from experiments.engine.traced import hyper_parameters
+from experiments.reproduction import grid, sweep
+
+RATES = (0.05, 0.02, 1e38, 0.1, 0.01)  # the third diverges
+
+
+@pytest.fixture
+def eight(monkeypatch):
+    """All eight devices, taken for accelerators."""
+    monkeypatch.setattr(mesh, "all_devices", jax.devices)
+    monkeypatch.setattr(grid, "trains_as_one", lambda config: True)
+
+
+def task(config=None):
+    """The tiny task without its test set: what reads it fails."""
+    tiny = runs.task()
+    del tiny.evaluation["test"]
+    return tiny
+
+
+def points(root, monkeypatch):
+    """Points in a folder, each with a learning rate and a seed of its own."""
+    monkeypatch.setattr(workdir, "REPOSITORY", root)
+    base = runs.config(estimator="exact")
+    return [
+        point
+        for seed, rate in enumerate(RATES)
+        for point in sweep.make_points(
+            "vae", "x", base, {"learning_rate": [rate], "seed": [seed]}
+        )
+    ]
+
+
+@pytest.fixture(scope="module")
+def apart(tmp_path_factory):
+    """What the points come to one after the other, and the points."""
+    with pytest.MonkeyPatch.context() as patch:
+        made = points(tmp_path_factory.mktemp("apart"), patch)
+        return sweep.run_points(task, made, 1), made
+
+
+def assert_same(found, made, apart):
+    """The same findings, files and steps; numbers up to rounding."""
+    for ours, theirs, *pair in zip(found, apart[0], made, apart[1], strict=True):
+        assert ours.keys() == theirs.keys()
+        files = [{p.name for p in point.run.iterdir()} for point in pair]
+        assert files[0] == files[1]
+        configs = [(point.run / "config.json").read_text() for point in pair]
+        assert configs[0] == configs[1]
+        assert ours["diverged"] == theirs["diverged"]
+        if ours["diverged"]:
+            continue
+        for bound in ("discrete", "relaxed"):
+            values = [list(f[bound].values()) for f in (ours, theirs)]
+            np.testing.assert_allclose(*values, rtol=1e-4)
+        saved = [sorted((p.run / "checkpoints").iterdir()) for p in pair]
+        assert [[path.name for path in paths] for paths in saved] == [["10", "20"]] * 2
+        lines = [read_metrics(point.run / "metrics.jsonl") for point in pair]
+        for one, other in zip(*map(runs.without_timings, lines), strict=True):
+            assert [*one] == [*other]
+            values = [list(line.values()) for line in (one, other)]
+            np.testing.assert_allclose(*values, rtol=2e-4, atol=1e-5)
+
+
+def test_points_as_one_are_the_points_one_by_one(
+    eight, apart, tmp_path, monkeypatch, capsys
+):
+    made = points(tmp_path, monkeypatch)
+    found = sweep.run_points(task, made, 1)
+    assert "training 5 runs as one on 8 devices" in capsys.readouterr().out
+    assert [f["diverged"] for f in found] == [False, False, True, False, False]
+    assert len({f["discrete"]["nll"] for f in found if not f["diverged"]}) == 4
+    assert_same(found, made, apart)
+
+
+def test_broken_off_they_continue_from_where_each_is(
+    eight, apart, tmp_path, monkeypatch
+):
+    made = points(tmp_path, monkeypatch)
+
+    class Killed(BaseException):
+        pass
+
+    def saved():
+        return [
+            max((int(p.name) for p in (point.run / "checkpoints").glob("*")), default=0)
+            for point in made
+        ]
+
+    with monkeypatch.context() as patch:
+        save, calls = Checkpoints.save, []
+
+        def killing(self, *args):
+            calls.append(None)
+            if len(calls) == 3:
+                raise Killed
+            save(self, *args)
+
+        patch.setattr(Checkpoints, "save", killing)
+        with pytest.raises(Killed):
+            sweep.run_points(task, made, 1)
+    assert saved() == [10, 10, 0, 0, 0]
+    with monkeypatch.context() as patch:
+        write, sent = report.MetricsLog.write, []
+
+        def stopping(self, metrics):
+            write(self, metrics)
+            if metrics["step"] == 5 and not sent:  # a second one would kill
+                sent.append(None)
+                signal.raise_signal(signal.SIGTERM)
+
+        patch.setattr(report.MetricsLog, "write", stopping)
+        with pytest.raises(Interrupted, match="^stopped at step 5 of 20$"):
+            sweep.run_points(task, made, 1)
+    assert saved() == [20, 20, 0, 5, 5]
+    assert_same(sweep.run_points(task, made, 1), made, apart)
+
+
+@pytest.mark.parametrize("count, expected", [(2, ["all-reduce"]), (8, [])])
+def test_points_share_only_batches(eight, count, expected):
+    """On eight devices: four a point share its batches, or each has its own point."""
+    given, config = task(), runs.config(estimator="exact")
+    together = Together(count, mesh.sweep_mesh(count, config.batch_size))
+    states = [runs.init_state(given, config)] * count
+    hypers = [hyper_parameters(config)] * count
+    args = together.stack_states(states), together.stack(hypers), dict(given.data)
+    chunk = together.make_chunk(given, config, 3).lower(*args)
+    text = chunk.compile().as_text()
+    assert "num_partitions=8" in text
+    found = re.findall(r"= (.*?) (all-\w+|collective-\w+|reduce-scatter)\(", text)
+    # Once a chunk, every device gets its three metrics of all points.
+    metrics = (f"f32[{count}]{{0}}", "all-gather")
+    assert found.count(metrics) == 3
+    assert [name for kind, name in found if (kind, name) != metrics] == expected

@@ -1,0 +1,263 @@
+"""The papers' tables as data, and the cells that they become at each budget."""
+
+import importlib
+import json
+
+import numpy as np
+import pytest
+
+import gumbel
+from experiments import ConfigError
+from experiments.cli.config import check_config
+from experiments.engine.run_directory import flatten
+from experiments.reproduction import grid, records
+from experiments.reproduction import runs as reproduction
+from experiments.reproduction.budgets import (
+    BUDGETS,
+    FIGURE_BUDGETS,
+    OPTIONS,
+    TABLE_BUDGETS,
+)
+from experiments.reproduction.cells import make_figure, table_cells
+from experiments.reproduction.runs import Run
+from experiments.reproduction.tables import FIGURES, TABLES
+from scripts import sweep
+
+# How ml_collections loads a config file.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
+
+# Rows, cells and numbers, counted in the papers.
+COUNTS = {
+    "jang_table1": (4, 28, 28),
+    "jang_table2": (2, 4, 6),
+    "kingma_m2": (2, 4, 1),
+    "maddison_table1": (24, 48, 96),
+    "maddison_table2": (36, 36, 72),
+    "maddison_structured": (8, 14, 28),
+    # Of 19 estimators all but exact and vimco; arm for bits alone.
+    "later_table1": (4, 2 * 17 + 2 * 16, 28),
+    "relax": (3, 18, 15),
+    "gr_mc": (4, 20, 20),
+    "reinmax": (1, 5, 5),
+}
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_number_of_the_papers_is_there(table):
+    rows = TABLES[table].rows
+    numbers = [numbers for row in rows for numbers in row.published.values()]
+    assert (len(rows), len(numbers), sum(map(len, numbers))) == COUNTS[table]
+    columns = [column for column in TABLES[table].columns if column.is_published]
+    assert {len(one) for one in numbers if one} == {len(columns)}
+    assert len({row.name for row in rows}) == len(rows)
+
+
+def published(table):
+    return {row.name: row.published for row in TABLES[table].rows}
+
+
+def test_numbers_from_the_corners_of_the_printed_tables():
+    jang = published("jang_table1")
+    assert jang["structured_prediction-bernoulli"]["score_function"] == (72.0,)
+    assert jang["structured_prediction-categorical"]["darn"] == (67.9,)
+    assert jang["vae-bernoulli"]["straight_through"] == (116.0,)
+    assert jang["vae-categorical"]["st_gumbel_softmax"] == (107.8,)
+    one = published("maddison_table1")
+    assert one["200H-784V-m1"] == {
+        "gumbel_softmax": (107.3, 107.5),
+        "nvil": (104.4, 104.2),
+    }
+    assert one["omniglot-200H~200H~784V-m50"] == {
+        "gumbel_softmax": (106.8, 97.5),
+        "vimco": (113.2, 95.2),
+    }
+    two = published("maddison_table2")
+    assert two["omniglot-240H~784V-8ary-m1"] == {"gumbel_softmax": (119.61, 105.3)}
+    assert two["240H~240H~784V-8ary-m50"] == {"gumbel_softmax": (87.2, 84.0)}
+    four = published("maddison_structured")
+    assert four["392V-240H-240H-392V-m5"] == {
+        "gumbel_softmax": (54.3, 49.2),
+        "vimco": (54.5, 52.7),
+    }
+    assert four["392V-240H-240H-240H-392V-8ary-m1"]["gumbel_softmax"] == (54.7, 44.8)
+    relax = published("relax")
+    assert relax["relax-200H-784V"]["relax"] == (111.20,)
+    assert relax["relax-200H-200H-784V"]["tuned_rebar"] == (98.22,)
+    assert relax["relax-omniglot-200H-784V"]["gumbel_softmax"] == (117.23,)
+    gr_mc = published("gr_mc")
+    assert gr_mc["gr_mc-240H~784V"]["gumbel_rao"] == (97.0,)
+    assert gr_mc["gr_mc-240H~784V-16ary"]["score_function"] == (129.5,)
+
+
+def test_published_orderings():
+    """What the papers say of their tables: a transposed number would break it."""
+    for numbers in published("jang_table1").values():
+        assert min(numbers, key=numbers.get) == "gumbel_softmax"
+    for name, numbers in published("maddison_table1").items():
+        concrete = numbers["gumbel_softmax"][0]
+        (other,) = (n[0] for e, n in numbers.items() if e != "gumbel_softmax")
+        exceptions = "200H~200H~784V-m50"  # 85.7 against 85.5
+        if name != exceptions:
+            assert (concrete < other) == ("~" in name), name
+
+
+def test_later_estimators_are_compared_with_those_of_the_papers():
+    jang, later = published("jang_table1"), published("later_table1")
+    for row, numbers in jang.items():
+        ours = later[f"later-{row}"]
+        assert numbers.items() <= ours.items()
+        assert set(ours) - set(numbers) >= {"disarm", "rebar", "reinmax", "gumbel_rao"}
+        assert ("arm" in ours) == ("bernoulli" in row)
+        assert not {"exact", "vimco"} & set(ours)
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+@pytest.mark.parametrize("table", TABLES)
+def test_every_cell_has_a_config_that_can_run(table, budget):
+    cells = table_cells(table, budget)
+    assert len(cells) == COUNTS[table][1]
+    assert len({cell.record(0) for cell in cells}) == len(cells)
+    for cell in cells:
+        rules = importlib.import_module(f"experiments.{cell.experiment}").rules()
+        for run in [*reproduction.points(cell), Run(cell, None, 1, True)]:
+            check_config(run.config, rules)
+        spent = TABLE_BUDGETS[table][budget]
+        (steps,) = {run.config.num_steps for run in reproduction.points(cell)}
+        assert steps == pytest.approx(spent.fraction * cell.config.num_steps)
+        assert cell.folder.parts[-3:] == ("results", table, budget)
+
+
+def test_a_few_steps_of_each_experiment_can_be_traced(noise):
+    chosen = {
+        "structured_prediction-categorical-darn",
+        "vae-bernoulli-muprop",
+        "200H~200H~784V-m5-vimco",
+        "240H~784V-8ary-m1-gumbel_softmax",
+        "392V-240H-240H-240H-392V-4ary-m1-gumbel_softmax",
+        "later-vae-bernoulli-arm",
+        "relax-200H-200H-784V-relax",
+        "gr_mc-240H~784V-16ary-gumbel_rao",
+        "reinmax-mlp-reinmax",
+    }
+    cells = [cell for table in TABLES for cell in table_cells(table, "smoke")]
+    found = [cell for cell in cells if cell.name in chosen]
+    assert len(found) == len(chosen)
+    reproduction.check(found)
+
+
+def test_all_estimators_of_a_row_have_the_same_budget():
+    free = {"estimator", *(name for fields in OPTIONS.values() for name in fields)}
+    for table in TABLES:
+        every = table_cells(table, "cpu")
+        for row in TABLES[table].rows:
+            cells = [cell for cell in every if cell.row == row.name]
+            configs = [flatten(cell.config.to_dict()) for cell in cells]
+            kept = [{k: v for k, v in c.items() if k not in free} for c in configs]
+            assert all(config == kept[0] for config in kept)
+            # Where a grid has no effect there is none.
+            assert all(not cell.grid or cell.grid == cells[0].grid for cell in cells)
+
+
+def test_the_papers_own_protocol():
+    """Grids, steps and samples that the papers state."""
+    cells = {c.name: c for table in TABLES for c in table_cells(table, "paper")}
+    vae = cells["vae-categorical-st_gumbel_softmax"]
+    assert (vae.config.optimizer, vae.config.eval_samples) == ("sgd", 1000)
+    assert vae.config.schedule.minimum == 0.5
+    assert set(vae.grid["learning_rate"]) == {3e-5, 1e-5, 3e-4, 1e-4, 3e-3, 1e-3}
+    assert vae.grid["schedule.every"] == (500, 1000)
+    # What has no temperature has no annealing to choose.
+    assert set(cells["vae-categorical-muprop"].grid) == {"learning_rate"}
+    sbn = cells["structured_prediction-bernoulli-gumbel_softmax"]
+    assert (sbn.config.temperature, sbn.config.schedule.rate) == (1.0, 0.0)
+    assert set(sbn.grid) == {"learning_rate"}
+    density = cells["omniglot-200H-784V-m50-vimco"].config
+    assert (density.num_steps, density.batch_size) == (10**7, 64)
+    assert density.eval_samples == density.train_samples == 50_000
+    assert (density.num_samples, density.dataset.name) == (50, "omniglot_burda")
+    assert cells["392V-240H-240H-392V-m1-nvil"].config.eval_samples == 100
+    rows = ["later-vae-bernoulli-gumbel_rao", "vae-bernoulli-gumbel_softmax"]
+    assert cells[rows[0]].grid == cells[rows[1]].grid
+    relax = cells["relax-200H-784V-relax"].config
+    assert (relax.num_steps, relax.batch_size) == (2_000_000, 24)
+    assert (relax.model.prior, relax.model.num_variables) == ("learned", 200)
+    wide = cells["gr_mc-240H~784V-16ary-gumbel_rao"].config
+    assert (wide.num_steps, wide.batch_size, wide.eval_samples) == (50_000, 200, 5000)
+    assert wide.options.inner_samples == 1000 and wide.model.num_classes == 16
+    reinmax = cells["reinmax-mlp-reinmax"].config
+    assert (reinmax.optimizer, reinmax.learning_rate) == ("radam", 5e-4)
+    assert tuple(reinmax.model.hidden) == (512, 256) and reinmax.num_steps == 96_000
+    m2 = cells["m2-exact"]
+    assert m2.config.model.networks == "conv"
+    assert set(m2.grid["alpha"]) == {0.1, 0.2, 0.3, 0.8, 1.0}
+    assert (m2.config.schedule.rate, m2.config.schedule.every) == (3e-5, 2000)
+
+
+def test_a_users_estimator_is_a_cell_of_every_row():
+    cells = table_cells("jang_table1", "cpu", ["nvil", "exact"], seeds=7)
+    assert [cell.name for cell in cells][:2] == [
+        "structured_prediction-bernoulli-nvil",
+        "structured_prediction-bernoulli-exact",
+    ]
+    assert len(cells) == 8 and {cell.seeds for cell in cells} == {7}
+
+
+def test_omniglot_is_where_the_flag_says():
+    for cell in table_cells("maddison_table1", "cpu", data_dir="here"):
+        is_omniglot = cell.row.startswith("omniglot")
+        assert cell.config.dataset.data_dir == ("here" if is_omniglot else None)
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_the_sweep_of_figure_4_can_be_parsed(budget):
+    drawn = make_figure("maddison_figure4", budget, 2)
+    parsed = sweep.parse(["sweep", *drawn.arguments])
+    assert parsed.fields["temperature"][0] == 1 and parsed.seeds == 2
+    assert parsed.base.model.num_layers == 3 and parsed.out == drawn.folder
+    (config, *_) = grid.product(parsed.fields)
+    assert config == {"temperature": 1.0}
+
+
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_the_sweep_of_the_vae_has_every_objective_and_no_annealing(budget):
+    drawn = make_figure("vae_temperature", budget, None)
+    parsed = sweep.parse(["sweep", *drawn.arguments])
+    assert set(parsed.fields["objective"]) == set(gumbel.programs.KL_FORMS)
+    assert parsed.base.schedule.rate == 0 and parsed.out == drawn.folder
+    assert set(FIGURE_BUDGETS) == set(FIGURES)
+
+
+@pytest.mark.parametrize("budget", ["cpu", "paper"])
+@pytest.mark.parametrize("table", TABLES)
+def test_committed_records_are_of_the_budget_of_their_folder(table, budget):
+    every = table_cells(table, budget, [*gumbel.estimators.ESTIMATORS])
+    cells = {cell.name: cell for cell in every}
+    for path in (records.RESULTS / table / budget).glob("*.json"):
+        name, _, seed = path.stem.rpartition("-seed")
+        record, run = json.loads(path.read_text()), Run(cells[name], None, 0, True)
+        config = record["config"]
+        assert config["seed"] == int(seed)
+        config["seed"] = 0
+        if "labelled" in config:
+            config["labelled"]["seed"] = 0
+        assert records.is_of(record, run.config, [*run.cell.grid]), path.name
+        # Nothing was chosen by the test set.
+        best = min(
+            (p for p in record.get("selection", []) if "diverged" not in p),
+            key=lambda p: -p["valid_accuracy"] if "alpha" in p else p["valid_nll"],
+            default=None,
+        )
+        flat = flatten(config)
+        assert best is None or all(best[f] == flat[f] for f in cells[name].grid)
+        if "result" in record:
+            assert np.isfinite(record["result"]["test"]["nll"])
+
+
+def test_an_unknown_variant_would_be_seen():
+    with pytest.raises(ValueError, match="config variant"):
+        importlib.import_module("configs.vae").get_config("300H=784V")
+    with pytest.raises(ConfigError, match="config.eval_samples=0"):
+        cell = table_cells("jang_table1", "smoke")[0]
+        config = grid.point_config(cell.config, {"eval_samples": 0})
+        rules = importlib.import_module(f"experiments.{cell.experiment}").rules()
+        check_config(config, rules)
