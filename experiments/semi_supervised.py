@@ -31,7 +31,8 @@ from experiments.data import binarization
 from experiments.data import labels as labelled
 from experiments.data import load as data
 from experiments.engine.precision import COMPUTE_DTYPES
-from experiments.engine.step import OPTIMIZERS, Task
+from experiments.engine.step import OPTIMIZERS
+from experiments.engine.task import Task
 from experiments.models import m2
 from experiments.models.latents import visible_bias_init
 from experiments.models.m2_methods import METHODS, Images
@@ -124,21 +125,21 @@ def task_of(config, dataset: data.Dataset) -> Task:
         right = predicted(params, split) == images.true[split]
         return {"accuracy": float(right.mean())}
 
-    def draw(params, key, directory: Path) -> None:
+    def plot(params, key, directory: Path) -> None:
         class_figures.confusion(
             images.true["valid"],
             predicted(params, "valid"),
             dataset.num_classes,
             directory / "confusion.png",
         )
-        fields["draw"](params, key, directory)
+        fields["plot"](params, key, directory)
 
     return Task(
         experiment="semi_supervised",
         checksum=dataset.checksum,
         measure=measure,
         choose_by=lambda metrics: -metrics["valid_accuracy"],
-        **fields | {"draw": draw},
+        **fields | {"plot": plot},
     )
 
 

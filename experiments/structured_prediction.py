@@ -19,7 +19,7 @@ from experiments import plots as figures
 from experiments.cli.config import Rule, at_least, check_config
 from experiments.cli.launch import launch
 from experiments.engine.precision import COMPUTE_DTYPES
-from experiments.engine.step import Task
+from experiments.engine.task import Task
 from experiments.models.coding import CODES
 from experiments.models.latents import (
     FAMILIES,
@@ -137,7 +137,7 @@ def make_task(config) -> Task:
         experiment="structured_prediction",
         program=make_program(model, family),
         init=init,
-        draw=make_draw(model, family, np.float32(pixels.fixed["valid"][:DIGITS])),
+        plot=make_draw(model, family, np.float32(pixels.fixed["valid"][:DIGITS])),
         checksum=checksum,
         **pixel_fields(pixels, halves),
     )

@@ -31,7 +31,7 @@ from experiments.cli.config import (
 )
 from experiments.cli.launch import launch
 from experiments.engine.precision import COMPUTE_DTYPES
-from experiments.engine.step import Task
+from experiments.engine.task import Task
 from experiments.models.coding import CODES
 from experiments.models.latents import (
     FAMILIES,
@@ -243,7 +243,7 @@ def make_task(config) -> Task:
         experiment="vae",
         program=program,
         init=lambda key: model.init(key, jnp.zeros((1, model.num_pixels))),
-        draw=make_draw(model, family, prior, np.float32(pixels.fixed["valid"][:2000])),
+        plot=make_draw(model, family, prior, np.float32(pixels.fixed["valid"][:2000])),
         checksum=checksum,
         track=make_track(model, program, config.model.centring),
         **pixel_fields(pixels, lambda images: (images,)),

@@ -18,7 +18,7 @@ from experiments.data.load import Dataset, Split
 from experiments.engine import step
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.report import read_metrics
-from experiments.engine.step import Task
+from experiments.engine.task import Task
 from experiments.engine.traced import hyper_parameters
 
 PIXELS, VARIABLES, CLASSES = 5, 2, 3
@@ -125,8 +125,8 @@ def enumerated_bound(params, x):
     return bound
 
 
-def task(program=program, init=init, num_examples: int = 24, draw=None) -> Task:
-    """A task for `program`; nothing is drawn unless asked for."""
+def task(program=program, init=init, num_examples: int = 24, plot=None) -> Task:
+    """A task for `program`; nothing is plotted unless asked for."""
     images = np.random.default_rng(1).integers(0, 2, (num_examples, PIXELS), np.uint8)
     floats = jnp.asarray(images, jnp.float32)
     return Task(
@@ -136,7 +136,7 @@ def task(program=program, init=init, num_examples: int = 24, draw=None) -> Task:
         data={"images": jnp.asarray(images)},
         batch=lambda key, rows: (rows["images"].astype(jnp.float32),),
         evaluation={"valid": (floats[:18],), "test": (floats[6:],)},
-        draw=draw or (lambda params, key, directory: None),
+        plot=plot or (lambda params, key, directory: None),
         checksum="c0ffee",
     )
 

@@ -106,7 +106,7 @@ def test_labels_of_unlabelled_images_change_nothing(quarters, monkeypatch, tmp_p
         monkeypatch.setattr(data, "load", lambda name, data_dir=None: changed)
         moved = (labels != quarters.train.labels).sum()
         made_task = ss.make_task(made)
-        return dataclasses.replace(made_task, draw=lambda *args: None), moved
+        return dataclasses.replace(made_task, plot=lambda *args: None), moved
 
     ends = []
     for name, permuted in (("as it was", rows[:0]), ("permuted", others)):

@@ -216,7 +216,7 @@ def test_figure_shows_truth_completions_and_their_mean(noise, tmp_path, monkeypa
     )
     monkeypatch.setattr(sp, "MEAN_SAMPLES", sp.COMPLETIONS)
     task = sp.make_task(get_config())
-    task.draw(random_params(task.init, scale=0.1), jax.random.key(1), tmp_path)
+    task.plot(random_params(task.init, scale=0.1), jax.random.key(1), tmp_path)
     truth = np.concatenate(task.evaluation["valid"], axis=1)[: sp.DIGITS]
     np.testing.assert_array_equal(drawn["truth"], truth)
     completed = drawn["completed"]

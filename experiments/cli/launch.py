@@ -29,7 +29,7 @@ from experiments.cli.command_line import read_flags
 from experiments.engine import processes as hosts
 from experiments.engine import report
 from experiments.engine.run_directory import default_workdir
-from experiments.engine.step import Task
+from experiments.engine.task import Task
 from experiments.engine.train import train
 
 

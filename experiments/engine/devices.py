@@ -14,7 +14,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from experiments import ConfigError
-from experiments.engine.step import Task
+from experiments.engine.task import Task
 
 AXES = ("sweep", "data")
 

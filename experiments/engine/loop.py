@@ -22,7 +22,8 @@ from experiments.engine import report
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.devices import local, whole
 from experiments.engine.evaluation import Evaluator
-from experiments.engine.step import Task, TrainState
+from experiments.engine.step import TrainState
+from experiments.engine.task import Task
 from experiments.engine.together import Together
 from experiments.engine.traced import hyper_parameters, static_fields
 

@@ -4,10 +4,7 @@ Everything that a step depends on is in the state or is traced, so a checkpoint 
 state is enough to continue to the bit, and a sweep over what is traced compiles once.
 """
 
-import dataclasses
 from collections.abc import Callable, Mapping
-from operator import itemgetter
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,6 +16,7 @@ import gumbel
 from experiments import ConfigError
 from experiments.engine.batches import batch_indices
 from experiments.engine.prng import root_key
+from experiments.engine.task import Task
 from experiments.engine.traced import estimator_hyper, hyper_parameters, static_options
 
 # Without the learning rate, which is traced and applied in the step.
@@ -32,50 +30,6 @@ OPTIMIZERS: Mapping[str, Callable[[], optax.GradientTransformation]] = {
 # What the root key is folded with for anything but a step, and for TRACK and SUPERVISE
 # the key of a step's noise; far above any step or sample.
 ORDER, INIT, EVALUATE, DRAW, TRACK, SUPERVISE = (2**32 - 1 - i for i in range(6))
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What an experiment hands to the loop.
-
-    `params` are all variables of a model: what is learned, and what `track` moves.
-
-    Attributes:
-        experiment: its name.
-        program: the stochastic program, trained and evaluated.
-        init: key -> parameters.
-        data: training arrays with one row an example, on the device.
-        batch: (key, rows of data) -> the program's args for one step.
-        evaluation: the args for each of "train", "valid" and "test", all examples.
-        draw: (params, key, directory) -> None, draws the figures of the model.
-        checksum: SHA-256 of the data set.
-        track: (key, params, *args) -> params in which running averages over batches
-            have moved, where a model has any: no gradient reaches these.
-        supervised: (key, params) -> scalar, what labelled examples add to the bound
-            to be maximised, where there are any; without discrete draws, so that it
-            is differentiated as it stands.
-        measure: (params, split) -> further numbers of "valid" and "test", by name.
-        choose_by: the metrics of a validation -> a number; the parameters with the
-            least of them are kept.
-    """
-
-    experiment: str
-    program: gumbel.programs.Program
-    init: Callable[[jax.Array], Any]
-    data: Mapping[str, jax.Array]
-    batch: Callable[[jax.Array, Mapping[str, jax.Array]], tuple]
-    evaluation: Mapping[str, tuple[jax.Array, ...]]
-    draw: Callable[[Any, jax.Array, Path], None]
-    checksum: str
-    track: Callable[..., Any] = lambda key, params, *args: params
-    supervised: Callable[[jax.Array, Any], jax.Array] | None = None
-    measure: Callable[[Any, str], Mapping[str, float]] = lambda params, split: {}
-    choose_by: Callable[[Mapping[str, float]], float] = itemgetter("valid_nll")
-
-    @property
-    def num_examples(self) -> int:
-        """The number of training examples."""
-        return len(next(iter(self.data.values())))
 
 
 @struct.dataclass

@@ -15,7 +15,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from experiments.engine.devices import data_parallel, points_sharding, whole
-from experiments.engine.step import Task, TrainState, keep_best, make_train_chunk
+from experiments.engine.step import TrainState, keep_best, make_train_chunk
+from experiments.engine.task import Task
 
 
 def _state(step: Any, rest: Any) -> TrainState:

@@ -29,11 +29,11 @@ from experiments.engine.run_directory import claim, versions, write_json
 from experiments.engine.step import (
     DRAW,
     EVALUATE,
-    Task,
     TrainState,
     check_task,
     seeded_state,
 )
+from experiments.engine.task import Task
 from experiments.engine.traced import static_fields
 
 
@@ -238,4 +238,4 @@ def _draw(run: Run, state: TrainState) -> None:
     if any("valid_accuracy" in line for line in run.log.lines):
         class_figures.accuracy(run.log.lines, directory / "accuracy.png")
     params, key = local((state.best_params, jax.random.fold_in(state.key, DRAW)))
-    run.task.draw(params, key, directory)
+    run.task.plot(params, key, directory)

@@ -136,7 +136,7 @@ def m2_fields(config, model: m2.M2, images: Images) -> dict[str, Any]:
         "data": {"images": jnp.asarray(unlabelled)},
         "batch": lambda key, rows: (pixels.batch(key, rows["images"]),),
         "evaluation": {s: (jnp.asarray(x),) for s, x in pixels.fixed.items()},
-        "draw": draw,
+        "plot": draw,
         "supervised": make_supervised(model, program, images, config),
     }
 
@@ -166,7 +166,7 @@ def classifier_fields(config, model: m2.M2, images: Images) -> dict[str, Any]:
             split: (jnp.asarray(visible[split]), jnp.asarray(labels))
             for split, labels in known.items()
         },
-        "draw": lambda params, key, directory: None,
+        "plot": lambda params, key, directory: None,
     }
 
 

@@ -17,7 +17,7 @@ from experiments.engine import processes as hosts
 from experiments.engine import report
 from experiments.engine.devices import sweep_mesh
 from experiments.engine.run_directory import flatten
-from experiments.engine.step import Task
+from experiments.engine.task import Task
 from experiments.engine.train import train, train_together
 
 # How a value of a field is read, and what it is.

@@ -22,7 +22,8 @@ from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.devices import local
 from experiments.engine.evaluation import Evaluator, nll_summary
 from experiments.engine.run_directory import default_workdir, write_json
-from experiments.engine.step import EVALUATE, Task, TrainState, check_task
+from experiments.engine.step import EVALUATE, TrainState, check_task
+from experiments.engine.task import Task
 from experiments.engine.traced import hyper_parameters, static_fields
 from experiments.engine.train import first_state
 from experiments.reproduction import grid

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.engine.step import Task, init_state
+from experiments.engine.step import init_state
+from experiments.engine.task import Task
 from scripts.benchmarks.start import Start
 
 

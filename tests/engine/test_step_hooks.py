@@ -10,6 +10,7 @@ import pytest
 import runs
 from experiments.engine import step
 from experiments.engine.batches import batch_indices
+from experiments.engine.task import Task
 from experiments.engine.traced import hyper_parameters
 
 
@@ -36,16 +37,12 @@ def test_what_a_task_tracks_moves_apart_from_what_is_learned():
     state, _ = runs.run_chunk(task, config, 3)
     np.testing.assert_allclose(state.params["mean"], mean, rtol=1e-5)
     # The same mean whatever is learned; without `track` it stays.
-    still, _ = runs.run_chunk(
-        dataclasses.replace(task, track=step.Task.track), config, 3
-    )
+    still, _ = runs.run_chunk(dataclasses.replace(task, track=Task.track), config, 3)
     assert not np.any(still.params["mean"])
     assert np.abs(state.params["weights"] - weights).min() > 1e-3
     # The first step sees the mean of before it.
     one, _ = runs.run_chunk(task, config, 1)
-    other, _ = runs.run_chunk(
-        dataclasses.replace(task, track=step.Task.track), config, 1
-    )
+    other, _ = runs.run_chunk(dataclasses.replace(task, track=Task.track), config, 1)
     np.testing.assert_array_equal(one.params["weights"], other.params["weights"])
 
 
