@@ -11,8 +11,6 @@ def common_fields() -> ConfigDict:
     """A config of these fields, not locked; every field has its meaning beside it."""
     config = ConfigDict()
     config.seed = 0  # of parameters, batches and noise
-    config.prng = "threefry2x32"  # generator of all noise: threefry2x32 or rbg
-    config.compute_dtype = "float32"  # of the products: float32 or bfloat16
     config.num_steps = 20_000  # training steps
     config.batch_size = 100  # images a step
     config.optimizer = "adam"  # adam, radam or sgd (momentum 0.9)

@@ -30,7 +30,6 @@ from experiments.cli.launch import launch
 from experiments.data import binarization
 from experiments.data import labels as labelled
 from experiments.data import load as data
-from experiments.engine.precision import COMPUTE_DTYPES
 from experiments.engine.step import OPTIMIZERS
 from experiments.engine.task import Task
 from experiments.models import m2
@@ -108,7 +107,6 @@ def task_of(config, dataset: data.Dataset) -> Task:
         hidden=config.model.hidden,
         num_pixels=images.pixels.mean.size,
         visible_bias_init=visible_bias_init(images.pixels.mean),
-        compute_dtype=COMPUTE_DTYPES[config.compute_dtype],
         **channels,
     )
     fields = METHODS[config.method](config, model, images)

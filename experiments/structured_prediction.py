@@ -18,7 +18,6 @@ import numpy as np
 from experiments import plots as figures
 from experiments.cli.config import Rule, at_least, check_config
 from experiments.cli.launch import launch
-from experiments.engine.precision import COMPUTE_DTYPES
 from experiments.engine.task import Task
 from experiments.models.coding import CODES
 from experiments.models.latents import (
@@ -50,9 +49,7 @@ def halves(pixels):
     return pixels[:, :half], pixels[:, half:]
 
 
-def make_model(
-    config, pixel_mean: np.ndarray, compute_dtype: Any = None
-) -> StochasticNet:
+def make_model(config, pixel_mean: np.ndarray) -> StochasticNet:
     """The network, its visible biases set to the logit of the lower pixels' means."""
     return StochasticNet(
         latent_shape=FAMILIES[config.family].latent_shape(
@@ -62,7 +59,6 @@ def make_model(
         code=CODES[config.code],
         num_pixels=len(pixel_mean),
         visible_bias_init=visible_bias_init(pixel_mean),
-        compute_dtype=compute_dtype,
     )
 
 
@@ -125,9 +121,7 @@ def make_task(config) -> Task:
     pixels, checksum = load_pixels(config)
     family = FAMILIES[config.model.family]
     _, lower_mean = halves(pixels.mean[None])
-    model = make_model(
-        config.model, lower_mean[0], COMPUTE_DTYPES[config.compute_dtype]
-    )
+    model = make_model(config.model, lower_mean[0])
 
     def init(key):
         nothing = jnp.zeros((1, model.num_pixels))

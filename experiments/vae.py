@@ -30,7 +30,6 @@ from experiments.cli.config import (
     positive_integers,
 )
 from experiments.cli.launch import launch
-from experiments.engine.precision import COMPUTE_DTYPES
 from experiments.engine.task import Task
 from experiments.models.coding import CODES
 from experiments.models.latents import (
@@ -93,9 +92,7 @@ def check_layers(model, objective: str) -> None:
         )
 
 
-def make_model(
-    config, pixel_mean: np.ndarray, compute_dtype: Any = None
-) -> DiscreteVae:
+def make_model(config, pixel_mean: np.ndarray) -> DiscreteVae:
     """The network, its visible biases set to the logit of the pixel means.
 
     The tanh layers of a connection have the size of the stochastic layer that it leads
@@ -126,7 +123,6 @@ def make_model(
         centre_inits=()
         if config.centring is None
         else tuple(functools.partial(jnp.copy, centre) for centre in centres),
-        compute_dtype=compute_dtype,
     )
 
 
@@ -237,7 +233,7 @@ def make_task(config) -> Task:
     check_layers(config.model, config.objective)
     pixels, checksum = load_pixels(config)
     family, prior = FAMILIES[config.model.family], PRIORS[config.model.prior]
-    model = make_model(config.model, pixels.mean, COMPUTE_DTYPES[config.compute_dtype])
+    model = make_model(config.model, pixels.mean)
     program = make_program(model, family, prior)
     return Task(
         experiment="vae",

@@ -9,8 +9,6 @@ from typing import Any
 
 import gumbel
 from experiments import REPOSITORY, ConfigError
-from experiments.engine.precision import COMPUTE_DTYPES
-from experiments.engine.prng import PRNGS
 from experiments.engine.run_directory import flatten
 
 # Those that have a config file of their name.
@@ -84,8 +82,6 @@ def common_rules() -> dict[str, Rule]:
         "options.inner_samples": optional(at_least(1)),
         "options.replicates": optional(at_least(2)),
         "seed": (lambda seed: 0 <= seed < 2**32, "from 0 to 2**32 - 1"),
-        "prng": one_of(PRNGS),
-        "compute_dtype": one_of(COMPUTE_DTYPES),
         **{field: at_least(1) for field in counts.split()},
         "learning_rate": positive(),
         "temperature": positive(),

@@ -150,6 +150,8 @@ def versions(dataset_checksum: str) -> dict[str, Any]:
         "backend": jax.default_backend(),
         "device_kind": jax.devices()[0].device_kind,
         "device_count": jax.device_count(),
+        "matmul_precision": jax.config.jax_default_matmul_precision,
+        "prng": jax.config.jax_default_prng_impl,
         **processor(),
         "dataset_checksum": dataset_checksum,
         **_git_state(REPOSITORY),

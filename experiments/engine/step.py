@@ -15,7 +15,6 @@ from flax import struct
 import gumbel
 from experiments import ConfigError
 from experiments.engine.batches import batch_indices
-from experiments.engine.prng import root_key
 from experiments.engine.task import Task
 from experiments.engine.traced import estimator_hyper, hyper_parameters, static_options
 
@@ -134,7 +133,7 @@ def largest_magnitude(tree) -> jax.Array:
 
 def init_state(task: Task, config) -> TrainState:
     """The state before the first step."""
-    return seeded_state(root_key(config), task, config)
+    return seeded_state(jax.random.key(config.seed), task, config)
 
 
 def seeded_state(key, task: Task, config) -> TrainState:

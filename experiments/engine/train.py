@@ -24,7 +24,6 @@ from experiments.engine.devices import data_mesh, local, whole
 from experiments.engine.evaluation import Evaluator, bound_summary
 from experiments.engine.interrupt import interruptions
 from experiments.engine.loop import Run, advance
-from experiments.engine.prng import root_key
 from experiments.engine.run_directory import claim, versions, write_json
 from experiments.engine.step import (
     DRAW,
@@ -194,7 +193,7 @@ def first_state(
         compiled[name] = jax.jit(
             lambda key: seeded_state(key, task, config), out_shardings=whole(mesh)
         )
-    return compiled[name](root_key(config))
+    return compiled[name](jax.random.key(config.seed))
 
 
 def _conclude(

@@ -6,14 +6,13 @@ C and E channels in and out.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from experiments.models import conv
-from experiments.models.nets import Initializer, Mlp, product_in
+from experiments.models.nets import Initializer, Mlp
 
 # Of q(z|x, y) and p(x|y, z), as in Kingma et al. (2014). At Glorot weights the style is
 # informative at once, the decoder never needs the class, and the unlabelled images make
@@ -42,7 +41,6 @@ class M2(nn.Module):
         style: [B, H], the class added in and rectified -> [B, 2·N].
         decoder: class and style side by side, [B, K + N] -> [B, D].
         class_init: initialiser of the weights of the class in q(z|x, y).
-        compute_dtype: of the products of the class, see `nets.product_in`.
     """
 
     num_classes: int
@@ -52,7 +50,6 @@ class M2(nn.Module):
     style: nn.Module
     decoder: nn.Module
     class_init: Initializer
-    compute_dtype: Any = None
 
     def classify(self, x):
         """Logits of q(y|x), one variable: [B, D] -> [B, 1, K]."""
@@ -77,7 +74,6 @@ class M2(nn.Module):
             features.shape[1],
             use_bias=False,
             kernel_init=self.class_init,
-            dot_general=product_in(self.compute_dtype),
             name="class_features",
         )
         h = self.style(nn.relu(features + class_weights(y[:, 0])))
@@ -101,7 +97,6 @@ def mlp(
     hidden: Sequence[int],
     num_pixels: int,
     visible_bias_init: Initializer,
-    compute_dtype: Any = None,
 ) -> M2:
     """M2 of fully connected networks, each with the same hidden layers.
 
@@ -111,26 +106,22 @@ def mlp(
         hidden: widths, at least one; the decoder has them in reverse.
         num_pixels: D.
         visible_bias_init: initialiser of the bias of the pixels' logits.
-        compute_dtype: of all products, see `nets.product_in`.
     """
     first, *rest = hidden
     inits = (SMALL, *[HE] * len(rest), SMALL)
-    own = {"compute_dtype": compute_dtype}
     return M2(
         num_classes=num_classes,
         num_styles=num_styles,
-        classifier=Mlp(tuple(hidden), num_classes, **own),
-        features=Mlp((), first, kernel_inits=inits[:1], **own),
-        style=Mlp(tuple(rest), 2 * num_styles, kernel_inits=inits[1:], **own),
+        classifier=Mlp(tuple(hidden), num_classes),
+        features=Mlp((), first, kernel_inits=inits[:1]),
+        style=Mlp(tuple(rest), 2 * num_styles, kernel_inits=inits[1:]),
         decoder=Mlp(
             tuple(reversed(hidden)),
             num_pixels,
             visible_bias_init,
             kernel_inits=inits,
-            **own,
         ),
         class_init=SMALL,
-        **own,
     )
 
 
@@ -141,13 +132,11 @@ class Conv(nn.Module):
         features: E.
         convolve: conv.down or conv.up.
         kernel_init: initialiser of the weights.
-        compute_dtype: of the products, as in `nets.product_in`.
     """
 
     features: int
     convolve: Callable[[jax.Array, jax.Array], jax.Array]
     kernel_init: Initializer
-    compute_dtype: Any = None
 
     @nn.compact
     def __call__(self, x):
@@ -155,7 +144,7 @@ class Conv(nn.Module):
         shape = (5, 5, x.shape[3], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         bias = self.param("bias", nn.initializers.zeros, (1, 1, 1, self.features))
-        return product_in(self.compute_dtype, self.convolve)(x, kernel) + bias
+        return self.convolve(x, kernel) + bias
 
 
 class ConvEncoder(nn.Module):
@@ -165,25 +154,22 @@ class ConvEncoder(nn.Module):
         channels: of each convolution.
         features: width of the output.
         top_init: initialiser of the weights of the dense layer.
-        compute_dtype: of all products.
     """
 
     channels: Sequence[int]
     features: int
     top_init: Initializer = nn.initializers.glorot_uniform()
-    compute_dtype: Any = None
 
     @nn.compact
     def __call__(self, x):
         """Maps square images, [B, D], D = S², to [B, features]."""
-        own = {"compute_dtype": self.compute_dtype}
         side = math.isqrt(x.shape[1])
         h = x.reshape(-1, side, side, 1).astype(jnp.float32)
         for channels in self.channels:
             odd = h.shape[1] % 2
             h = jnp.pad(h, ((0, 0), (0, odd), (0, odd), (0, 0)))
-            h = nn.relu(Conv(channels, conv.down, HE, **own)(h))
-        top = Mlp((), self.features, kernel_inits=(self.top_init,), **own)
+            h = nn.relu(Conv(channels, conv.down, HE)(h))
+        top = Mlp((), self.features, kernel_inits=(self.top_init,))
         return top(h.reshape(h.shape[0], -1))
 
 
@@ -196,25 +182,22 @@ class ConvDecoder(nn.Module):
         channels: of each convolution of the encoder.
         num_pixels: D = S².
         visible_bias_init: initialiser of the bias of the pixels' logits.
-        compute_dtype: of all products.
     """
 
     channels: Sequence[int]
     num_pixels: int
     visible_bias_init: Initializer
-    compute_dtype: Any = None
 
     @nn.compact
     def __call__(self, code):
         """Maps [B, K + N] to logits, [B, D]."""
-        own = {"compute_dtype": self.compute_dtype}
         *below, top = self.channels
         side, *sides, lowest = _sides(self.num_pixels, len(self.channels))
-        h = Mlp((), lowest**2 * top, kernel_inits=(SMALL_CONV,), **own)(code)
+        h = Mlp((), lowest**2 * top, kernel_inits=(SMALL_CONV,))(code)
         h = nn.relu(h.reshape(-1, lowest, lowest, top))
         for channels, size in zip(reversed(below), reversed(sides), strict=True):
-            h = nn.relu(Conv(channels, conv.up, HE_UP, **own)(h)[:, :size, :size])
-        h = Conv(1, conv.up, SMALL_CONV, **own)(h)[:, :side, :side]
+            h = nn.relu(Conv(channels, conv.up, HE_UP)(h)[:, :size, :size])
+        h = Conv(1, conv.up, SMALL_CONV)(h)[:, :side, :side]
         bias = self.param("bias", self.visible_bias_init, (self.num_pixels,), h.dtype)
         return h.reshape(-1, self.num_pixels) + bias[None]
 
@@ -234,7 +217,6 @@ def convolutional(
     num_pixels: int,
     visible_bias_init: Initializer,
     channels: Sequence[int],
-    compute_dtype: Any = None,
 ) -> M2:
     """M2 of convolutional networks, of the kind of Jang et al. (2017).
 
@@ -247,18 +229,16 @@ def convolutional(
         visible_bias_init: initialiser of the bias of the pixels' logits.
         channels: of the convolutions, from the pixels up, at least one; those of the
             decoder are their mirror image.
-        compute_dtype: of all products, see `nets.product_in`.
     """
     first, *rest = hidden
-    channels, own = tuple(channels), {"compute_dtype": compute_dtype}
+    channels = tuple(channels)
     inits = (*[HE] * len(rest), SMALL_CONV)
     return M2(
         num_classes=num_classes,
         num_styles=num_styles,
-        classifier=ConvEncoder(channels, num_classes, **own),
-        features=ConvEncoder(channels, first, top_init=SMALL_CONV, **own),
-        style=Mlp(tuple(rest), 2 * num_styles, kernel_inits=inits, **own),
-        decoder=ConvDecoder(channels, num_pixels, visible_bias_init, **own),
+        classifier=ConvEncoder(channels, num_classes),
+        features=ConvEncoder(channels, first, top_init=SMALL_CONV),
+        style=Mlp(tuple(rest), 2 * num_styles, kernel_inits=inits),
+        decoder=ConvDecoder(channels, num_pixels, visible_bias_init),
         class_init=SMALL_CONV,
-        **own,
     )

@@ -3,7 +3,6 @@
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -12,26 +11,6 @@ import jax.numpy as jnp
 from experiments.models.coding import plain_code
 
 Initializer = Callable
-
-
-def product_in(dtype, multiply: Callable = jax.lax.dot_general) -> Callable:
-    """A product whose operands are of a dtype, forward and backward.
-
-    They are cast to it, the result back to the left one's own, and so are the
-    gradients: parameters, biases and all that follows keep their dtype.
-
-    Args:
-        dtype: of the operands; None for that which they have.
-        multiply: (left, right, …) -> their product, in layers the `dot_general`.
-    """
-
-    def product(left, right, *args, **options):
-        if dtype is None:
-            return multiply(left, right, *args, **options)
-        narrow = (operand.astype(dtype) for operand in (left, right))
-        return multiply(*narrow, *args, **options).astype(left.dtype)
-
-    return product
 
 
 class Mlp(nn.Module):
@@ -45,7 +24,6 @@ class Mlp(nn.Module):
         bias_init: initialiser of the output's bias.
         activation: the non-linearity.
         kernel_inits: initialisers of the weights of each layer; none for Glorot's.
-        compute_dtype: of the products, see `product_in`.
     """
 
     hidden: Sequence[int]
@@ -53,17 +31,15 @@ class Mlp(nn.Module):
     bias_init: Initializer = nn.initializers.zeros
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     kernel_inits: Sequence[Initializer] = ()
-    compute_dtype: Any = None
 
     @nn.compact
     def __call__(self, x):
         """Maps [..., D] to [..., features]."""
-        dense = functools.partial(nn.Dense, dot_general=product_in(self.compute_dtype))
         layers = len(self.hidden) + 1
         *inits, last = self.kernel_inits or [nn.initializers.glorot_uniform()] * layers
         for width, init in zip(self.hidden, inits, strict=True):
-            x = self.activation(dense(width, kernel_init=init)(x))
-        return dense(self.features, kernel_init=last, bias_init=self.bias_init)(x)
+            x = self.activation(nn.Dense(width, kernel_init=init)(x))
+        return nn.Dense(self.features, kernel_init=last, bias_init=self.bias_init)(x)
 
 
 class DiscreteVae(nn.Module):
@@ -87,7 +63,6 @@ class DiscreteVae(nn.Module):
         code: value of a layer, [B, N] or [B, N, K] -> input of its neighbours, [B, U].
         activation: the non-linearity of the hidden layers.
         centre_inits: of each encoder, () -> its first centre; none where not centred.
-        compute_dtype: of the products, see `product_in`.
     """
 
     latent_shapes: Sequence[tuple[int, ...]]
@@ -97,13 +72,10 @@ class DiscreteVae(nn.Module):
     code: Callable[[jax.Array], jax.Array] = plain_code
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     centre_inits: Sequence[Callable[[], jax.Array]] = ()
-    compute_dtype: Any = None
 
     def setup(self):
         sizes = [math.prod(shape) for shape in self.latent_shapes]
-        mlp = functools.partial(
-            Mlp, activation=self.activation, compute_dtype=self.compute_dtype
-        )
+        mlp = functools.partial(Mlp, activation=self.activation)
         self.encoder, *self.higher_encoders = (
             mlp(widths, size) for widths, size in zip(self.hidden, sizes, strict=True)
         )
@@ -176,7 +148,6 @@ class StochasticNet(nn.Module):
         code: value of a layer, [B, N] or [B, N, K] -> input of the next, [B, U].
         num_pixels: D of the output.
         visible_bias_init: initialiser of the output's bias.
-        compute_dtype: of the products, see `product_in`.
     """
 
     latent_shape: tuple[int, ...]
@@ -184,7 +155,6 @@ class StochasticNet(nn.Module):
     code: Callable[[jax.Array], jax.Array]
     num_pixels: int
     visible_bias_init: Initializer
-    compute_dtype: Any = None
 
     @nn.compact
     def __call__(self, x, value_of: Callable[[str, jax.Array], jax.Array]):
@@ -194,7 +164,7 @@ class StochasticNet(nn.Module):
             x: the input.
             value_of: (name of a layer, its logits) -> its value.
         """
-        linear = functools.partial(Mlp, (), compute_dtype=self.compute_dtype)
+        linear = functools.partial(Mlp, ())
         h = x
         for name in (f"z{layer}" for layer in range(1, self.num_layers + 1)):
             logits = linear(math.prod(self.latent_shape), name=name)(h)

@@ -108,9 +108,11 @@ def trains_as_one(config: ConfigDict) -> bool:
     """Whether runs that share a compiled step are one vmap, split over the devices.
 
     That is on accelerators, which a run does not fill; on CPU a vmap takes longer than
-    one after the other. And with a generator that draws the same for a key in a vmap.
+    one after the other. And where the generator draws the same for a key in a vmap, as
+    JAX's other ones do not.
     """
-    return jax.default_backend() != "cpu" and config.prng == "threefry2x32"
+    threefry = jax.config.jax_default_prng_impl == "threefry2x32"
+    return jax.default_backend() != "cpu" and threefry
 
 
 def mesh_of(config: ConfigDict, count: int) -> Mesh:

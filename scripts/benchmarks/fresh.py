@@ -12,13 +12,13 @@ import sys
 import time
 from pathlib import Path
 
-from scripts.benchmarks.implementations import IMPLEMENTATIONS, NARROW, OURS
+from scripts.benchmarks.implementations import IMPLEMENTATIONS, OURS
 from scripts.benchmarks.start import load
 
 
 def two_turns(name: str, implementation: str, path: Path) -> dict[str, float | None]:
     """Seconds of compilation and, in MiB, the peak of this process's memory."""
-    start = None if implementation in (OURS, NARROW) else load(path)
+    start = None if implementation == OURS else load(path)
     go_on = IMPLEMENTATIONS[implementation](name, start)
     times = [time.perf_counter()]
     for _ in range(2):

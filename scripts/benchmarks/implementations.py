@@ -1,17 +1,17 @@
 """Who trains: this project, a plain Flax loop, and PyTorch where it is installed."""
 
-import dataclasses
 import importlib.util
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from scripts.benchmarks.start import Start
 
-OURS, NARROW = "this project", "this project, bfloat16"
-PLAIN, EAGER, COMPILED = "plain Flax", "PyTorch eager", "torch.compile"
-# What /proc/cpuinfo calls products of bfloat16.
-_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+OURS, PLAIN, EAGER, COMPILED = (
+    "this project",
+    "plain Flax",
+    "PyTorch eager",
+    "torch.compile",
+)
 
 
 # Each loads its own library and no other: a process may be asked what one takes.
@@ -20,14 +20,6 @@ def _ours(name: str, start: Start | None) -> Callable[[], Any]:
 
     del start
     return ours.training(networks.NETWORKS[name])
-
-
-def _narrow(name: str, start: Start | None) -> Callable[[], Any]:
-    from scripts.benchmarks import networks, ours
-
-    del start
-    network = networks.NETWORKS[name]
-    return ours.training(dataclasses.replace(network, compute_dtype="bfloat16"))
 
 
 def _plain(name: str, start: Start) -> Callable[[], Any]:
@@ -52,7 +44,6 @@ def _compiled(name: str, start: Start) -> Callable[[], Any]:
 # steps. The start of ours is not needed.
 IMPLEMENTATIONS: Mapping[str, Callable[[str, Start | None], Callable[[], Any]]] = {
     OURS: _ours,
-    NARROW: _narrow,
     PLAIN: _plain,
     EAGER: _eager,
     COMPILED: _compiled,
@@ -60,10 +51,6 @@ IMPLEMENTATIONS: Mapping[str, Callable[[str, Start | None], Callable[[], Any]]] 
 
 
 def installed() -> list[str]:
-    """The names of those that can run here, and to some advantage."""
+    """The names of those that can run here."""
     missing = set() if importlib.util.find_spec("torch") else {EAGER, COMPILED}
-    described = Path("/proc/cpuinfo")
-    words = described.read_text().split() if described.exists() else []
-    if not _BFLOAT16 & set(words):
-        missing.add(NARROW)
     return [name for name in IMPLEMENTATIONS if name not in missing]

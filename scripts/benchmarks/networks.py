@@ -22,21 +22,18 @@ class Network:
         variant: of its config.
         num_samples: m.
         steps: in one turn, a second or so; the project compiles them into one call.
-        compute_dtype: of the products.
     """
 
     experiment: str
     variant: str
     num_samples: int = 1
     steps: int = 500
-    compute_dtype: str = "float32"
 
     def config(self):
         """The locked config."""
         module = importlib.import_module(f"configs.{self.experiment}")
         config = module.get_config(self.variant)
         config.num_samples = self.num_samples
-        config.compute_dtype = self.compute_dtype
         return config
 
     def task(self) -> Task:
