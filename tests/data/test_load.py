@@ -234,6 +234,7 @@ def test_never_imports_tensorflow(tmp_path):
     (tmp_path / "tensorflow.py").write_text("raise SystemExit('imported TensorFlow')")
     program = f"""
 import sys
+from experiments import DataError
 from experiments.data import load as data
 data.load("tiny", {str(tmp_path)!r})
 for name in ("mnist", "cifar10", "nonsense"):

@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # Saves w = step in all of its entries, for ever, and says so after each save.
 SAVER = """
 import sys, jax.numpy as jnp
-from experiments.checkpoint import Checkpoints
+from experiments.engine.checkpoint import Checkpoints
 checkpoints = Checkpoints(sys.argv[1])
 template = {"step": jnp.int32(0), "w": jnp.zeros((300, 300))}
 _, step = checkpoints.restore(template) or (template, 0)

@@ -26,7 +26,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = """
 import time
 import runs
-from experiments import figures, launch, report
+from experiments import plots as figures
+from experiments.cli import launch
+from experiments.engine import report
 write = report.MetricsLog.write
 report.MetricsLog.write = lambda *args: (write(*args), time.sleep(0.2))
 figures.curves = lambda lines, path: None

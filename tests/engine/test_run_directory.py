@@ -17,7 +17,7 @@ CONFIG = {"seed": 0, "learning_rate": 1e-3, "dataset": {"name": "mnist"}}
 
 HOLDER = """
 import sys, time
-from experiments import workdir
+from experiments.engine import run_directory as workdir
 with workdir.claim(sys.argv[1], {"seed": 0}):
     print("held", flush=True)
     time.sleep(600)
@@ -51,7 +51,7 @@ def test_default_workdir_is_the_same_in_every_process(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     here = workdir.default_workdir("vae", "st~m=5/x:y", CONFIG)
     code = (
-        "from experiments import workdir; "
+        "from experiments.engine import run_directory as workdir; "
         f"print(workdir.default_workdir('vae', 'st~m=5/x:y', {CONFIG}))"
     )
     there = {run_python(code, PYTHONHASHSEED=seed) for seed in ("1", "2")}
