@@ -1,4 +1,7 @@
-"""Figures of a run, for people who look rather than read."""
+"""Figures of runs, sweeps and gradient estimators.
+
+They are made without pyplot, so that a notebook's backend stays as it is.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -7,108 +10,114 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-
-# Draw to files: there may be no display.
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib import ticker
+from matplotlib.figure import Figure
 
 
-def save(figure, path: Path) -> None:
-    """Writes a figure and lets go of it."""
+def save(figure: Figure, path: Path) -> None:
+    """Writes a figure to a file."""
     figure.savefig(path, dpi=150, bbox_inches="tight")
-    plt.close(figure)
 
 
-def curves(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draws the training objective, the validation bound and the temperature.
+def plot_curves(lines: Sequence[Mapping[str, Any]], path: Path, title: str) -> None:
+    """Plots nll, accuracy where there is one, and temperature against the step.
 
     Args:
         lines: the lines of metrics.jsonl.
         path: the file to write.
+        title: the run.
     """
-    steps = [line["step"] for line in lines]
     validated = [line for line in lines if "valid_nll" in line]
-    figure, (top, bottom) = plt.subplots(
-        2, 1, figsize=(7, 6), sharex=True, height_ratios=(3, 1)
+    # The steps ahead of the first validation fall by hundreds of nats.
+    first = validated[0]["step"] if len(validated) > 1 else 0
+    trained = [line for line in lines if "objective" in line and line["step"] >= first]
+    accurate = [line for line in validated if "valid_accuracy" in line]
+    heights = (3, 1.5, 1) if accurate else (3, 1)
+    figure = Figure(figsize=(7, 1.5 * sum(heights)))
+    top, *middle, bottom = figure.subplots(
+        len(heights), 1, sharex=True, height_ratios=heights
     )
-    objective = [line["objective"] for line in lines]
-    top.plot(steps, objective, color="0.6", label="training objective")
-    top.plot(
-        [line["step"] for line in validated],
-        [-line["valid_nll"] for line in validated],
-        "o-",
-        markersize=3,
-        label="validation bound, hard samples",
-    )
-    # The first steps climb hundreds of nats and would flatten all that follows, but
-    # both curves are to be seen from there to their ends.
-    bounds = [-line["valid_nll"] for line in validated] or objective
-    low = min(np.percentile(objective, 15), np.percentile(bounds, 25))
-    high = max(*objective, *bounds)
-    top.set_ylim(low - 0.15 * (high - low) - 1, high + 0.15 * (high - low) + 1)
-    top.set_ylabel("nats")
+    training = [-line["objective"] for line in trained]
+    validation = [line["valid_nll"] for line in validated]
+    steps, valid_steps = ([line["step"] for line in x] for x in (trained, validated))
+    top.plot(steps, training, color="0.6", label="training, minus the objective")
+    top.plot(valid_steps, validation, "o-", markersize=3, label="validation")
+    # What is left of the fall must not flatten the rest.
+    curves = [curve for curve in (training, validation) if curve]
+    low = min(map(min, curves))
+    high = max(max(np.percentile(curve, 80), curve[-1]) for curve in curves)
+    margin = 0.15 * (high - low) + 0.01 * abs(high)
+    top.set(ylim=(low - margin, high + margin), ylabel="nll, nats", title=title)
     top.legend()
-    bottom.plot(steps, [line["temperature"] for line in lines])
-    bottom.set_ylabel("temperature")
+    for axes in middle:
+        percent = [100 * line["valid_accuracy"] for line in accurate]
+        best = int(np.argmax(percent))
+        label = f"best: {percent[best]:.2f} % at step {accurate[best]['step']}"
+        axes.plot([line["step"] for line in accurate], percent, "o-", markersize=3)
+        axes.plot(
+            accurate[best]["step"], percent[best], "o", c="C3", mfc="none", label=label
+        )
+        axes.set_ylabel("accuracy, %")
+        axes.legend()
+    bottom.plot(steps, [line["temperature"] for line in trained])
+    bottom.set(ylabel="temperature", xlabel="step")
     bottom.set_ylim(bottom=0)
-    bottom.set_xlabel("step")
     save(figure, path)
 
 
-def _tile(images: np.ndarray, rows: int, shape: tuple[int, int]) -> np.ndarray:
-    """[n, D] images in row-major order as one picture with thin borders."""
-    height, width = shape
-    grid = np.pad(images.reshape(-1, height, width), ((0, 0), (1, 1), (1, 1)))
-    columns = len(images) // rows
-    grid = grid.reshape(rows, columns, height + 2, width + 2)
-    return grid.transpose(0, 2, 1, 3).reshape(rows * (height + 2), -1)
+def _tile(images: np.ndarray, rows: int) -> np.ndarray:
+    """Square images [n, D] in row-major order as one picture with thin borders."""
+    side = math.isqrt(images.shape[1])
+    grid = np.pad(images.reshape(-1, side, side), ((0, 0), (1, 1), (1, 1)))
+    grid = grid.reshape(rows, len(images) // rows, side + 2, side + 2)
+    return grid.transpose(0, 2, 1, 3).reshape(rows * (side + 2), -1)
 
 
-def image_grid(
-    images, rows: int, path: Path, title: str, shape: tuple[int, int] = (28, 28)
-) -> None:
-    """Draws images [n, D] with values in [0, 1], n divisible by rows.
+def _show_tiles(images: np.ndarray, rows: int) -> tuple[Figure, Any]:
+    picture = _tile(np.asarray(images), rows)
+    height, width = picture.shape
+    figure = Figure(figsize=(8, 8 * height / width))
+    axes = figure.subplots()
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    return figure, axes
+
+
+def plot_image_grid(images, rows: int, path: Path, title: str) -> None:
+    """Plots square images side by side.
 
     Args:
-        images: the images, in row-major order.
-        rows: rows of the picture.
+        images: values in [0, 1] in row-major order, [n, D], n divisible by `rows`.
+        rows: rows of the grid.
         path: the file to write.
-        title: what the picture shows.
-        shape: height and width of an image.
+        title: what the images are.
     """
-    picture = _tile(np.asarray(images), rows, shape)
-    figure, axes = plt.subplots(figsize=(8, 8 * picture.shape[0] / picture.shape[1]))
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+    figure, axes = _show_tiles(images, rows)
     axes.set_title(title)
     axes.axis("off")
     save(figure, path)
 
 
-def completions(truth, completed, mean, path: Path) -> None:
-    """Draws digits whose lower half was predicted from the upper, one a row.
+def plot_completions(truth, completed, mean, path: Path) -> None:
+    """Plots digits whose lower half was predicted from the upper, one a row.
 
     From left to right: the truth, several completions, the mean prediction.
 
     Args:
         truth: the images, [n, D].
-        completed: upper half and predicted lower half for each sample, [n, S, D].
+        completed: upper half and predicted lower half of each sample, [n, S, D].
         mean: upper half and mean predicted lower half, [n, D].
         path: the file to write.
     """
     truth, completed, mean = (np.asarray(a) for a in (truth, completed, mean))
-    rows, samples, _ = completed.shape
+    rows, samples, pixels = completed.shape
     columns = np.concatenate([truth[:, None], completed, mean[:, None]], axis=1)
-    side = math.isqrt(truth.shape[1])
-    images = columns.reshape(-1, truth.shape[1])
-    picture = _tile(images, rows, (side, side))
-    height, width = picture.shape
-    figure, axes = plt.subplots(figsize=(8, 8 * height / width))
-    axes.imshow(picture, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-    # Above the line is given, below it is predicted; the truth has no line.
+    figure, axes = _show_tiles(columns.reshape(-1, pixels), rows)
+    side = math.isqrt(pixels)
+    # The upper half is the input, the lower one predicted; the truth has no line.
     for row in range(rows):
         axes.axhline(
             row * (side + 2) + 1 + side / 2 - 0.5,
-            xmin=(side + 2) / width,
+            xmin=1 / (samples + 2),
             color="tab:red",
             linewidth=0.5,
         )
@@ -122,33 +131,37 @@ def completions(truth, completed, mean, path: Path) -> None:
     save(figure, path)
 
 
-def latent_usage(probabilities, path: Path, about: str = "the image") -> None:
-    """Draws how the posterior uses each latent variable.
+def plot_latent_usage(probabilities, path: Path, about: str = "the image") -> None:
+    """Plots how the posterior uses each latent variable.
 
     Left, the aggregate posterior: a variable whose classes are used evenly fills its
     column. Right, the information in nats that each variable carries about its input,
-    H[mean posterior] − mean H[posterior]; one that carries none has collapsed.
+    H[mean posterior] minus mean H[posterior]; one that carries none has collapsed.
 
     Args:
         probabilities: posterior probabilities of many images, [n, N, K].
         path: the file to write.
-        about: what the posterior is given, in words.
+        about: the input of the posterior, in words.
     """
     probabilities = np.asarray(probabilities, np.float64)
     mean = probabilities.mean(axis=0)
     information = _entropy(mean) - _entropy(probabilities).mean(axis=0)
     order = np.argsort(-information)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4))
-    shown = left.imshow(mean[order].T, aspect="auto", cmap="viridis", vmin=0)
-    figure.colorbar(shown, ax=left, label="share of images")
-    left.set(xlabel="latent variable", ylabel="class", title="aggregate posterior")
-    right.bar(np.arange(len(order)), information[order], width=1.0)
-    right.axhline(np.log(mean.shape[1]), color="0.6", linestyle="--")
-    right.set(
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    shares = left.imshow(mean[order].T, aspect="auto", cmap="viridis", vmin=0)
+    figure.colorbar(shares, ax=left, label="share of images")
+    left.set(
         xlabel="latent variable, by information",
-        ylabel="nats",
-        title=f"information about {about}: {information.sum():.1f} nats in all",
+        ylabel="class",
+        title="aggregate posterior",
     )
+    for axis in (left.xaxis, left.yaxis):
+        axis.set_major_locator(ticker.MaxNLocator(integer=True))
+    title = f"information about {about}: {information.sum():.1f} nats in all"
+    right.set(xlabel="latent variable, by information", ylabel="nats", title=title)
+    most = f"log {mean.shape[1]}, the largest possible"
+    _plot_bars(right, information[order], np.log(mean.shape[1]), most)
     save(figure, path)
 
 
@@ -159,33 +172,181 @@ def _entropy(probabilities: np.ndarray) -> np.ndarray:
     return -(probabilities * logs).sum(axis=-1)
 
 
-def gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Draws bias against spread, a line an estimator, a point a temperature.
+def plot_style_usage(kl, threshold: float, path: Path) -> None:
+    """Plots the KL of each style variable; one that has none has collapsed.
 
-    A bias that the Monte Carlo error hides is drawn hollow, at that error: the
-    estimator's own lies somewhere below.
+    Args:
+        kl: mean KL of the posterior from the prior of each variable in nats, [N].
+        threshold: the KL above which a variable counts as used.
+        path: the file to write.
+    """
+    kl = np.sort(np.asarray(kl))[::-1]
+    figure = Figure(figsize=(7, 4))
+    axes = figure.subplots()
+    used = f"{(kl > threshold).sum()} of {len(kl)} style variables used"
+    title = f"{used}, {kl.sum():.1f} nats in all"
+    axes.set(xlabel="style variable, by KL", ylabel="KL, nats", title=title)
+    _plot_bars(axes, kl, threshold, f"used above {threshold:g} nats")
+    save(figure, path)
+
+
+def _plot_bars(axes, values: np.ndarray, height: float, name: str) -> None:
+    """Plots a bar a variable, and a named dashed line."""
+    axes.bar(np.arange(len(values)), values, width=1.0)
+    axes.axhline(height, color="0.6", linestyle="--")
+    beside = axes.get_yaxis_transform()
+    axes.text(0.99, height, name, transform=beside, ha="right", va="bottom")
+    axes.set_ylim(top=1.1 * max(height, *values))
+    axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
+
+
+def plot_confusion(labels, predicted, num_classes: int, path: Path) -> None:
+    """Plots the share of the images of each class that each class was predicted for.
+
+    Args:
+        labels: true classes, int [n].
+        predicted: classes predicted for the same images, int [n].
+        num_classes: K.
+        path: the file to write.
+    """
+    labels, predicted = np.asarray(labels), np.asarray(predicted)
+    counts = np.zeros((num_classes, num_classes))
+    np.add.at(counts, (labels, predicted), 1)
+    percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = Figure(figsize=(6, 6))
+    axes = figure.subplots()
+    axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    for row, column in np.ndindex(*percent.shape):
+        share = percent[row, column]
+        if share >= 0.05:  # less would be printed as 0.0
+            color = "white" if share > 50 else "black"
+            text = f"{share:.1f}"
+            axes.text(
+                column, row, text, ha="center", va="center", color=color, fontsize=8
+            )
+    axes.set_xticks(range(num_classes))
+    axes.set_yticks(range(num_classes))
+    right = 100 * (labels == predicted).mean()
+    axes.set(
+        xlabel="predicted class",
+        ylabel="true class",
+        title=f"validation images by class, %; {right:.2f} % right",
+    )
+    save(figure, path)
+
+
+def plot_sweep(
+    records: Sequence[Mapping[str, Any]], fields: Sequence[str], path: Path, title: str
+) -> None:
+    """Plots the bounds of a sweep against a swept field.
+
+    The discrete and the relaxed bound, as figure 4, right, of Maddison, Mnih & Teh
+    (2017), and a panel for each further number of the validation set: the mean and the
+    standard deviation over seeds; a colour for each combination of the other fields.
+
+    Args:
+        records: the points of sweep.json; those that diverged are left out.
+        fields: the swept fields, that of the x axis first.
+        path: the file to write.
+        title: what the bounds are of.
+    """
+    records = [record for record in records if not record["diverged"]]
+    measured = list(records[0]["measured"]) if records else []
+    figure = Figure(figsize=(7 * (1 + len(measured)), 5))
+    first, *others = figure.subplots(1, 1 + len(measured), squeeze=False)[0]
+    first.set(title=title, ylabel="negative bound, nats")
+    if records:
+        bounds = ("discrete", "relaxed")
+        numbers = {b: [record[b]["nll"] for record in records] for b in bounds}
+        _plot_points(first, records, fields, numbers)
+    for axes, name in zip(others, measured, strict=True):
+        axes.set(title=f"{name} on the validation set")
+        numbers = {name: [record["measured"][name] for record in records]}
+        _plot_points(axes, records, fields, numbers)
+    save(figure, path)
+
+
+def _plot_points(
+    axes,
+    records: Sequence[Mapping[str, Any]],
+    fields: Sequence[str],
+    numbers: Mapping[str, Sequence[float]],
+) -> None:
+    """Plots numbers of the records, [n] by name: the first full, the second hollow."""
+    field, *others = fields
+    ticks = list(dict.fromkeys(record["fields"][field] for record in records))
+    names = isinstance(ticks[0], str)
+    combinations = list(
+        dict.fromkeys(tuple(r["fields"][other] for other in others) for r in records)
+    )
+    colors = matplotlib.colormaps["viridis"](np.linspace(0, 0.85, len(combinations)))
+    for number, values in enumerate(combinations):
+        pairs = [f"{o}={_text(v)}" for o, v in zip(others, values, strict=True)]
+        for full, (name, all_values) in zip(
+            (True, False), numbers.items(), strict=False
+        ):
+            seeds: dict[Any, list[float]] = {}
+            for record, value in zip(records, all_values, strict=True):
+                if tuple(record["fields"][other] for other in others) == values:
+                    seeds.setdefault(record["fields"][field], []).append(value)
+            # At a name, the points stand side by side.
+            shift = 0.8 * (number + (0.25 if full else 0.75)) / len(combinations) - 0.4
+            axes.errorbar(
+                [ticks.index(t) + shift if names else t for t in seeds],
+                [np.mean(v) for v in seeds.values()],
+                [np.std(v, ddof=1) if len(v) > 1 else 0.0 for v in seeds.values()],
+                fmt="o" if names else "o-" if full else "o--",
+                color=colors[number],
+                markerfacecolor=colors[number] if full else "white",
+                capsize=3,
+                label=", ".join([name, *pairs]),
+            )
+    axes.set_xlabel(field)
+    if names:
+        axes.set_xticks(range(len(ticks)), ticks)
+        axes.set_xlim(-0.5, len(ticks) - 0.5)
+    elif max(ticks) > 10 * min(positive := [t for t in ticks if t > 0]):
+        # Zero, a rate that anneals nothing say, has its place left of the rest.
+        scale = {} if min(ticks) > 0 else {"linthresh": min(positive)}
+        axes.set_xscale("symlog" if scale else "log", **scale)
+        axes.set_xticks(ticks, map(_text, ticks))
+        axes.xaxis.set_minor_locator(ticker.NullLocator())
+    heights = [value for values in numbers.values() for value in values]
+    if min(heights) > 0 and max(heights) > 3 * min(heights):
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_locator(ticker.NullLocator())
+    axes.legend(fontsize=8)
+
+
+def _text(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def plot_gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Plots bias against spread, a line an estimator, a point a temperature.
+
+    A bias within the Monte Carlo error is hollow, at that error: the estimator's own
+    lies somewhere below.
 
     Args:
         rows: the rows of scripts/gradient_quality.py.
         path: the file to write.
     """
-    figure, axes = plt.subplots(figsize=(9.5, 6))
+    figure = Figure(figsize=(9.5, 6))
+    axes = figure.subplots()
     for number, name in enumerate(dict.fromkeys(row["estimator"] for row in rows)):
-        own = [row for row in rows if row["estimator"] == name]
-        stds = [row["std"] for row in own]
-        biases = [max(row["bias"], row["bias_noise"]) for row in own]
-        # Ten colours, and then the same ones with another marker.
-        color, marker = f"C{number % 10}", "osD^"[number // 10 % 4]
-        axes.plot(stds, biases, "-", color=color, linewidth=1, alpha=0.6)
-        axes.plot([], [], f"{marker}-", color=color, linewidth=1, label=name)
-        for row, std, bias in zip(own, stds, biases, strict=True):
-            seen = row["bias"] > row["bias_noise"]
-            axes.plot(
-                *(std, bias, marker),
-                color=color,
-                mfc=color if seen else "white",
-                markersize=5,
-            )
+        points = [row for row in rows if row["estimator"] == name]
+        stds = [row["std"] for row in points]
+        biases = [max(row["bias"], row["bias_noise"]) for row in points]
+        # Ten colours, then the same ones with another marker.
+        style = {"color": f"C{number % 10}", "marker": "osD^"[number // 10 % 4]}
+        axes.plot(stds, biases, "-", color=style["color"], linewidth=1, alpha=0.6)
+        axes.plot([], [], linewidth=1, label=name, **style)
+        for row, std, bias in zip(points, stds, biases, strict=True):
+            fill = style["color"] if row["bias"] > row["bias_noise"] else "white"
+            axes.plot(std, bias, mfc=fill, markersize=5, **style)
             # Labels of points that hardly differ would cover each other.
             if row["temperature"] is not None and max(stds) > 1.05 * min(stds):
                 axes.annotate(
@@ -194,13 +355,13 @@ def gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
                     textcoords="offset points",
                     xytext=(4, 3),
                     fontsize=6,
-                    color=color,
+                    color=style["color"],
                 )
     axes.set(
         xscale="log",
         yscale="log",
         xlabel="relative standard deviation",
-        ylabel="relative bias (hollow: below what was measurable)",
+        ylabel="relative bias (hollow: below the measurement's error)",
         title="gradient estimators against the exact gradient, numbers: temperature",
     )
     axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))

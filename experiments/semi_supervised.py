@@ -16,8 +16,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
-from experiments import ConfigError
-from experiments import plots_of_classes as class_figures
+from experiments import ConfigError, plots
 from experiments.cli.config import (
     Rule,
     at_least,
@@ -124,7 +123,7 @@ def task_of(config, dataset: data.Dataset) -> Task:
         return {"accuracy": float(right.mean())}
 
     def plot(params, key, directory: Path) -> None:
-        class_figures.confusion(
+        plots.plot_confusion(
             images.true["valid"],
             predicted(params, "valid"),
             dataset.num_classes,

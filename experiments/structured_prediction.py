@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import plots as figures
+from experiments import plots
 from experiments.cli.config import Rule, at_least, check_config
 from experiments.cli.launch import launch
 from experiments.engine.task import Task
@@ -99,7 +99,7 @@ def make_draw(model: StochasticNet, family: Family, images) -> Callable:
     def draw(params: Any, key, directory: Path) -> None:
         samples, mean = look(params, key)
         completed = [np.concatenate([upper, lower], axis=1) for lower in samples]
-        figures.completions(
+        plots.plot_completions(
             images,
             np.stack(completed, axis=1),
             np.concatenate([upper, mean], axis=1),

@@ -19,8 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments import ConfigError
-from experiments import plots as figures
+from experiments import ConfigError, plots
 from experiments.cli.config import (
     Rule,
     check_config,
@@ -201,12 +200,12 @@ def make_draw(model: DiscreteVae, family: Family, prior: Callable, images) -> Ca
 
     def draw(params: Any, key, directory: Path) -> None:
         samples, decoded, probabilities = look(params, key)
-        figures.image_grid(
+        plots.plot_image_grid(
             samples, 10, directory / "samples.png", "decoded samples of the prior"
         )
         pairs = np.stack([images[:shown], decoded], axis=1)
         pairs = pairs.reshape(rows, columns, 2, -1).transpose(0, 2, 1, 3)
-        figures.image_grid(
+        plots.plot_image_grid(
             pairs.reshape(2 * shown, -1),
             2 * rows,
             directory / "reconstructions.png",
@@ -215,7 +214,7 @@ def make_draw(model: DiscreteVae, family: Family, prior: Callable, images) -> Ca
         below = "the image"
         for name in model.layer_names:
             path = directory / f"latents{name.removeprefix('z')}.png"
-            figures.latent_usage(probabilities[name], path, below)
+            plots.plot_latent_usage(probabilities[name], path, below)
             below = f"a sample of {name}"
 
     return draw

@@ -37,8 +37,7 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 import gumbel
-from experiments import REPOSITORY, ConfigError
-from experiments import plots as figures
+from experiments import REPOSITORY, ConfigError, plots
 from experiments.engine import report
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.run_directory import versions, write_json
@@ -188,7 +187,7 @@ def main(argv: list[str]) -> None:
     write_json(out / "quality.json", record)
     table = report.markdown(HEADER, [_cells(row) for row in rows])
     (out / "table.md").write_text(table + "\n")
-    figures.gradient_quality(rows, out / "quality.png")
+    plots.plot_gradient_quality(rows, out / "quality.png")
     print(table)
     print(
         f"g* by: {how}, relative error {settings['reference_noise']:.3f}; step "

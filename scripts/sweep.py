@@ -49,8 +49,7 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import REPOSITORY, ConfigError
-from experiments import plots_of_sweeps as sweep_figures
+from experiments import REPOSITORY, ConfigError, plots
 from experiments.cli import launch
 from experiments.cli.command_line import read_flags
 from experiments.cli.config import EXPERIMENTS
@@ -206,7 +205,7 @@ def write(sweep: Sweep, records: Sequence[dict[str, Any]]) -> str:
         "samples": sweep.samples,
     }
     write_json(sweep.out / "sweep.json", {**settings, "points": records})
-    sweep_figures.sweep(
+    plots.plot_sweep(
         records, [*sweep.fields], sweep.out / "sweep.png", f"{title}\n{what}"
     )
     return text

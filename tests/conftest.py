@@ -20,7 +20,7 @@ import jax
 import pytest
 
 import runs
-from experiments import plots as figures
+from experiments import plots
 from experiments.data import load as data
 from experiments.engine import devices as mesh
 from experiments.reproduction import records
@@ -78,11 +78,9 @@ def saved(monkeypatch):
     """The figures that would be saved, by file name."""
     caught = {}
     monkeypatch.setattr(
-        figures, "save", lambda figure, path: caught.update({path.name: figure})
+        plots, "save", lambda figure, path: caught.update({path.name: figure})
     )
-    yield caught
-    for figure in caught.values():
-        figures.plt.close(figure)
+    return caught
 
 
 @pytest.fixture

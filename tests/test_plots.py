@@ -1,7 +1,12 @@
+"""Figures: what is plotted are the numbers, and the axes show all of them."""
+
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
-from experiments import plots as figures
+from experiments import plots
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -12,24 +17,32 @@ def lines(steps):
     ]
 
 
-def test_files_are_written_and_figures_closed(tmp_path):
-    figures.curves([*lines(3), {**lines(1)[0], "valid_nll": 2.0}], tmp_path / "c.png")
-    figures.image_grid(np.zeros((4, 784)), 2, tmp_path / "g.png", "title")
-    figures.latent_usage(np.full((5, 3, 2), 0.5), tmp_path / "l.png")
-    for name in ("c.png", "g.png", "l.png"):
-        assert (tmp_path / name).read_bytes().startswith(PNG)
-    assert figures.plt.get_fignums() == []
+def test_a_figure_is_written_without_pyplot(tmp_path):
+    code = f"""
+import pathlib, sys
+import numpy as np
+from experiments import plots
+path = pathlib.Path({str(tmp_path)!r}, "a.png")
+plots.plot_image_grid(np.zeros((4, 784)), 2, path, "")
+assert "matplotlib.pyplot" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert (tmp_path / "a.png").read_bytes().startswith(PNG)
 
 
-def test_curves_show_the_metrics(tmp_path, saved):
-    metrics = lines(4)
+def test_curves_start_at_the_first_validation(tmp_path, saved):
+    metrics = [{"step": 0, "valid_nll": 9.0}, *lines(4)[1:]]
     metrics[1]["valid_nll"], metrics[3]["valid_nll"] = 7.0, 5.0
-    figures.curves(metrics, tmp_path / "curves.png")
-    top, bottom = saved["curves.png"].axes
-    objective, valid = (line.get_xydata().tolist() for line in top.lines)
-    assert objective == [[0, 0], [1, -1], [2, -2], [3, -3]]
-    assert valid == [[1, -7], [3, -5]]
-    assert bottom.lines[0].get_ydata().tolist() == [1.0] * 4
+    for first, name in ((0, "all.png"), (1, "later.png")):
+        plots.plot_curves(metrics[first:], tmp_path / name, "the run")
+        top, bottom = saved[name].axes
+        training, valid = (line.get_xydata().tolist() for line in top.lines)
+        assert training == [[1, 1], [2, 2], [3, 3]]
+        assert valid == [[0, 9], [1, 7], [3, 5]][first:]
+        assert bottom.lines[0].get_ydata().tolist() == [1.0] * 3
+        assert top.get_title() == "the run"
+    plots.plot_curves(lines(3), tmp_path / "none.png", "never validated")
+    assert len(saved["none.png"].axes[0].lines[0].get_xdata()) == 3
 
 
 def test_curves_far_apart_are_both_seen_to_their_ends(tmp_path, saved):
@@ -37,32 +50,42 @@ def test_curves_far_apart_are_both_seen_to_their_ends(tmp_path, saved):
         {"step": t, "objective": -500.0 / (t + 1) - 100, "temperature": 1.0}
         for t in range(40)
     ]
-    for line in metrics[4::5]:
+    for line in metrics[0::5]:
         line["valid_nll"] = 125.0 + 300 / (line["step"] + 1)
-    figures.curves(metrics, tmp_path / "curves.png")
+    plots.plot_curves(metrics, tmp_path / "curves.png", "")
     low, high = saved["curves.png"].axes[0].get_ylim()
-    ends = metrics[-1]["objective"], -metrics[-1]["valid_nll"]
+    ends = -metrics[-1]["objective"], metrics[-5]["valid_nll"]
     assert low < min(ends) and max(ends) < high
-    assert low > metrics[0]["objective"], "the first steps would flatten the rest"
+    assert high < -metrics[0]["objective"], "the first steps would flatten the rest"
+
+
+def test_accuracy_marks_the_best(tmp_path, saved):
+    metrics = lines(4)
+    for line, accuracy in zip(metrics[1:], (0.5, 0.75, 0.6), strict=True):
+        line |= {"valid_nll": 1.0, "valid_accuracy": accuracy}
+    plots.plot_curves(metrics, tmp_path / "a", "")
+    _, axes, _ = saved["a"].axes
+    curve, best = (line.get_xydata().tolist() for line in axes.lines)
+    assert curve == [[1, 50], [2, 75], [3, 60]] and best == [[2, 75]]
 
 
 def test_tiles_are_row_major_with_borders():
-    images = np.arange(1, 25).reshape(6, 4)  # six images of 1 × 4
-    picture = figures._tile(images, 2, (1, 4))
-    edge = [0] * 18
-
-    def row(*numbers):
-        return [x for n in numbers for x in [0, *range(4 * n - 3, 4 * n + 1), 0]]
-
-    expected = [edge, row(1, 2, 3), edge, edge, row(4, 5, 6), edge]
-    assert picture.tolist() == expected
+    images = np.arange(1, 25).reshape(6, 4)  # six images of 2 × 2
+    picture = plots._tile(images, 2)
+    assert picture.shape == (8, 12)
+    for i, image in enumerate(images):
+        row, column = 4 * (i // 3), 4 * (i % 3)
+        tile = picture[row : row + 4, column : column + 4]
+        np.testing.assert_array_equal(tile, np.pad(image.reshape(2, 2), 1))
 
 
 def test_latent_usage_numbers(tmp_path, saved):
     determined = np.tile(np.eye(4)[[0, 1, 2, 3]], (2, 1))  # log 4 nats
     collapsed = np.full((8, 4), 0.25)  # nothing, though every class is used
     two = np.eye(4)[[0, 0, 0, 0, 3, 3, 3, 3]]  # log 2 nats
-    figures.latent_usage(np.stack([collapsed, two, determined], 1), tmp_path / "l.png")
+    plots.plot_latent_usage(
+        np.stack([collapsed, two, determined], 1), tmp_path / "l.png"
+    )
     left, right = saved["l.png"].axes[:2]
     heights = [bar.get_height() for bar in right.patches]
     np.testing.assert_allclose(heights, [np.log(4), np.log(2), 0], atol=1e-12)
@@ -72,8 +95,26 @@ def test_latent_usage_numbers(tmp_path, saved):
     np.testing.assert_allclose(shown, expected, atol=1e-12)
     assert right.lines[0].get_ydata()[0] == pytest.approx(np.log(4))
     assert "about the image:" in right.get_title()
-    figures.latent_usage(two[:, None], tmp_path / "two.png", "a sample of z")
+    plots.plot_latent_usage(two[:, None], tmp_path / "two.png", "a sample of z")
     assert "about a sample of z: 0.7 nats" in saved["two.png"].axes[1].get_title()
+
+
+def test_style_usage_counts_and_sorts(tmp_path, saved):
+    plots.plot_style_usage(np.array([0.05, 3.0, 0.0, 1.0]), 0.1, tmp_path / "s.png")
+    (axes,) = saved["s.png"].axes
+    assert [bar.get_height() for bar in axes.patches] == [3.0, 1.0, 0.05, 0.0]
+    assert "2 of 4" in axes.get_title() and "4.0 nats" in axes.get_title()
+
+
+def test_confusion_has_a_row_for_each_true_class(tmp_path, saved):
+    labels, predicted = [0, 0, 0, 0, 1], [0, 1, 1, 2, 1]
+    plots.plot_confusion(labels, predicted, 3, tmp_path / "confusion.png")
+    (axes,) = saved["confusion.png"].axes
+    shares = np.asarray(axes.images[0].get_array())
+    np.testing.assert_allclose(shares, [[25, 50, 25], [0, 100, 0], [0, 0, 0]])
+    texts = {text.get_position(): text.get_text() for text in axes.texts}
+    assert texts == {(0, 0): "25.0", (1, 0): "50.0", (2, 0): "25.0", (1, 1): "100.0"}
+    assert "40.00 % right" in axes.get_title()
 
 
 def test_gradient_quality_labels_what_the_temperature_changes(saved, tmp_path):
@@ -83,10 +124,71 @@ def test_gradient_quality_labels_what_the_temperature_changes(saved, tmp_path):
 
     rows = [row("a", 0.5, 2.0), row("a", 1, 1.0), row("b", 0.5, 3.0)]
     rows += [row("b", 1, 3.1), row("c", None, 4.0, bias=0.05)]
-    figures.gradient_quality(rows, tmp_path / "quality.png")
+    plots.plot_gradient_quality(rows, tmp_path / "quality.png")
     (axes,) = saved["quality.png"].axes
     assert [text.get_text() for text in axes.texts] == ["0.5", "1"]
     assert [text.get_text() for text in axes.get_legend().get_texts()] == list("abc")
     points = [line for line in axes.lines if line.get_marker() == "o"]
     hollow = [p for p in points if p.get_markerfacecolor() == "white"]
     assert [p.get_xydata().tolist() for p in hollow] == [[[4.0, 0.1]]]
+
+
+def point(discrete, relaxed, measured=None, **fields):
+    return {
+        "diverged": False,
+        "fields": fields,
+        "discrete": {"nll": discrete},
+        "relaxed": {"nll": relaxed},
+        "measured": measured or {},
+    }
+
+
+def test_sweep_shows_means_and_spreads(tmp_path, saved):
+    records = [
+        point(60, 50, temperature=1.0, rate=0.1),
+        point(70, 52, temperature=1.0, rate=0.1),
+        point(300, 40, temperature=20.0, rate=0.1),
+        {"diverged": True, "fields": {"temperature": 5.0, "rate": 0.1}},
+        point(80, 54, temperature=1.0, rate=0.2),
+    ]
+    plots.plot_sweep(records, ["temperature", "rate"], tmp_path / "s.png", "title")
+    (axes,) = saved["s.png"].axes
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "log")
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "20"]
+    drawn = {c.get_label(): c.lines[0].get_xydata().tolist() for c in axes.containers}
+    assert drawn == {
+        "discrete, rate=0.1": [[1, 65], [20, 300]],
+        "relaxed, rate=0.1": [[1, 51], [20, 40]],
+        "discrete, rate=0.2": [[1, 80]],
+        "relaxed, rate=0.2": [[1, 54]],
+    }
+    bars = axes.containers[0].lines[2][0].get_segments()
+    assert bars[0][:, 1] == pytest.approx([65 - 50**0.5, 65 + 50**0.5])
+
+
+def test_sweep_of_names_and_of_zero(tmp_path, saved):
+    records = [point(3, 2, objective=name) for name in ("soft_mass", "analytic")]
+    plots.plot_sweep(records, ["objective"], tmp_path / "names.png", "title")
+    (axes,) = saved["names.png"].axes
+    assert (axes.get_xscale(), axes.get_yscale()) == ("linear", "linear")
+    labels = [tick.get_text() for tick in axes.get_xticklabels()]
+    assert labels == ["soft_mass", "analytic"]
+    discrete, relaxed = (c.lines[0].get_xdata() for c in axes.containers)
+    assert [round(x) for x in discrete] == [0, 1] and (discrete < relaxed).all()
+    records = [point(3, -2, rate=rate) for rate in (0.0, 1e-5, 1e-3)]
+    plots.plot_sweep(records, ["rate"], tmp_path / "zero.png", "title")
+    (axes,) = saved["zero.png"].axes
+    assert (axes.get_xscale(), axes.get_yscale()) == ("symlog", "linear")
+    plots.plot_sweep([{"diverged": True}], ["rate"], tmp_path / "none.png", "title")
+
+
+def test_sweep_has_a_panel_for_what_is_measured(tmp_path, saved):
+    records = [
+        point(60, 50, {"accuracy": share}, alpha=alpha)
+        for alpha, share in ((0.1, 0.75), (1.0, 0.875), (1.0, 0.625))
+    ]
+    plots.plot_sweep(records, ["alpha"], tmp_path / "two.png", "title")
+    bounds, accuracy = saved["two.png"].axes
+    assert len(bounds.containers) == 2
+    (drawn,) = accuracy.containers
+    assert drawn.lines[0].get_xydata().tolist() == [[0.1, 0.75], [1, 0.75]]

@@ -11,8 +11,7 @@ import pytest
 
 import runs
 from configs.semi_supervised import VARIANTS, get_config
-from experiments import ConfigError
-from experiments import plots_of_classes as class_figures
+from experiments import ConfigError, plots
 from experiments import semi_supervised as ss
 from experiments.data import labels as labelled
 from experiments.data import load as data
@@ -93,8 +92,7 @@ def test_labels_of_unlabelled_images_change_nothing(quarters, monkeypatch, tmp_p
     rows = labelled.choose(quarters, 8, 0)
     others = np.delete(np.arange(48), rows)
     monkeypatch.setattr(labelled, "choose", lambda *args: rows)
-    for module, name in ((train.figures, "curves"), (class_figures, "accuracy")):
-        monkeypatch.setattr(module, name, lambda *args: None)
+    monkeypatch.setattr(plots, "plot_curves", lambda *args: None)
     made = config(num_steps=20)  # compiled once with the runs below
 
     def task(permuted):
@@ -147,11 +145,11 @@ def test_unlabelled_images_are_binarised_anew_at_every_step(quarters):
 
 @pytest.mark.parametrize("variant", ["mlp", "mlp_labels_only"])
 def test_a_whole_run_classifies(variant, quarters, tmp_path, monkeypatch):
-    monkeypatch.setattr(train.figures, "curves", lambda *args: None)
+    monkeypatch.setattr(plots, "plot_curves", lambda *args: None)
     confusion = []
     monkeypatch.setattr(
-        class_figures,
-        "confusion",
+        plots,
+        "plot_confusion",
         lambda labels, predicted, *rest: confusion.append((labels, predicted)),
     )
     made = config(variant)
@@ -168,7 +166,7 @@ def test_a_whole_run_classifies(variant, quarters, tmp_path, monkeypatch):
     assert result["best_step"] == best["step"]
     assert ("supervised" in lines[0]) == (variant == "mlp")
     names = {p.name for p in (tmp_path / "figures").iterdir()}
-    assert names == {"accuracy.png"} | ({"samples.png"} if variant == "mlp" else set())
+    assert names == ({"samples.png"} if variant == "mlp" else set())
     if variant == "mlp_labels_only":
         # What a classifier that knows nothing has: log 4 nats.
         assert result["test"]["nll"] < 0.5 * np.log(4)

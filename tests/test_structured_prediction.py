@@ -208,8 +208,8 @@ def test_visible_biases_are_the_logits_of_the_lower_pixel_means(noise):
 def test_figure_shows_truth_completions_and_their_mean(noise, tmp_path, monkeypatch):
     drawn = {}
     monkeypatch.setattr(
-        sp.figures,
-        "completions",
+        sp.plots,
+        "plot_completions",
         lambda truth, completed, mean, path: drawn.update(
             truth=truth, completed=completed, mean=mean
         ),

@@ -249,11 +249,11 @@ def test_reconstructions_stand_below_their_images(
 ):
     drawn = {}
     monkeypatch.setattr(
-        vae.figures,
-        "image_grid",
+        vae.plots,
+        "plot_image_grid",
         lambda images, rows, path, title: drawn.update({path.stem: (images, rows)}),
     )
-    monkeypatch.setattr(vae.figures, "latent_usage", lambda *args: None)
+    monkeypatch.setattr(vae.plots, "plot_latent_usage", lambda *args: None)
     program, params = make("bernoulli", "learned")
     params["params"]["decoder"]["Dense_0"]["bias"] = np.full(D, 100.0)  # all white
     config = runs.config("bernoulli", model__num_variables=N).model

@@ -10,8 +10,7 @@ import pytest
 import gumbel
 import runs
 from configs.vae import VARIANTS, get_config
-from experiments import plots as figures
-from experiments import vae
+from experiments import plots, vae
 from experiments.engine import step, train
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.traced import hyper_parameters
@@ -123,7 +122,7 @@ def test_every_network_trains_with_the_papers_estimators(noise, variant, estimat
 
 def test_a_whole_run_of_two_layers(noise, tmp_path, monkeypatch):
     # Drawing the curves takes longer than training.
-    monkeypatch.setattr(figures, "curves", lambda lines, path: None)
+    monkeypatch.setattr(plots, "plot_curves", lambda *args: None)
     config = small("4H-4H-784V", num_samples=2, num_steps=4, log_every=2)
     config.update(eval_every=4, checkpoint_every=2, eval_samples=1)
     result = train.train(vae.make_task(config), config, tmp_path)
@@ -138,13 +137,13 @@ def test_a_whole_run_of_two_layers(noise, tmp_path, monkeypatch):
 def test_figures_show_ancestral_samples_and_every_layer(monkeypatch, tmp_path):
     drawn = {}
     monkeypatch.setattr(
-        vae.figures,
-        "image_grid",
+        vae.plots,
+        "plot_image_grid",
         lambda images, rows, path, title: drawn.update({path.stem: images}),
     )
     monkeypatch.setattr(
-        vae.figures,
-        "latent_usage",
+        vae.plots,
+        "plot_latent_usage",
         lambda probabilities, path, about: (
             drawn.update({path.stem: about})
             or drawn.update({path.stem + " shape": probabilities.shape})

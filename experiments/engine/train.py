@@ -14,9 +14,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from experiments import Interrupted
-from experiments import plots as figures
-from experiments import plots_of_classes as class_figures
+from experiments import Interrupted, plots
 from experiments.engine import processes as hosts
 from experiments.engine import profiling, report
 from experiments.engine.checkpoint import Checkpoints
@@ -233,8 +231,7 @@ def _conclude(
 def _draw(run: Run, state: TrainState) -> None:
     directory = run.workdir / "figures"
     directory.mkdir(exist_ok=True)
-    figures.curves(run.log.lines, directory / "curves.png")
-    if any("valid_accuracy" in line for line in run.log.lines):
-        class_figures.accuracy(run.log.lines, directory / "accuracy.png")
+    title = f"{run.task.experiment}, {run.workdir.name}"
+    plots.plot_curves(run.log.lines, directory / "curves.png", title)
     params, key = local((state.best_params, jax.random.fold_in(state.key, DRAW)))
     run.task.plot(params, key, directory)

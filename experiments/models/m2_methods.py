@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import gumbel
-from experiments import plots_of_classes as class_figures
+from experiments import plots
 from experiments.data import binarization
 from experiments.models import m2
 from gumbel.objectives import bernoulli_log_likelihood
@@ -126,8 +126,9 @@ def m2_fields(config, model: m2.M2, images: Images) -> dict[str, Any]:
     unlabelled = np.delete(pixels.train, images.rows, axis=0)
 
     def draw(params, key, directory: Path) -> None:
-        class_figures.class_samples(
-            samples(params, key), model.num_classes, directory / "samples.png"
+        title = "a class in each row, one style from the prior in each column"
+        plots.plot_image_grid(
+            samples(params, key), model.num_classes, directory / "samples.png", title
         )
 
     return {

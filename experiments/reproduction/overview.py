@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
-from experiments import plots as figures
+from experiments import plots
 from experiments.engine import report
-from experiments.plots import plt
 from experiments.reproduction import records
 from experiments.reproduction.budgets import TABLE_BUDGETS
 from experiments.reproduction.published import Row
@@ -108,9 +108,8 @@ def draw(columns: Mapping[str, Sequence[tuple[Row, dict]]], path: Path) -> None:
     order = _order([numbers for _, numbers in networks])
     places = {name: place for place, name in enumerate(reversed(order))}
     size = 2.6 * len(networks) + 1.5, 0.32 * len(order) + 1.2
-    figure, panels = plt.subplots(
-        1, len(networks), figsize=size, sharey=True, squeeze=False
-    )
+    figure = Figure(figsize=size)
+    panels = figure.subplots(1, len(networks), sharey=True, squeeze=False)
     for index, axes in enumerate(panels[0]):
         for number, (label, rows) in enumerate(columns.items()):
             _points(axes, rows[index][1], places, label, full=number == 0)
@@ -121,7 +120,7 @@ def draw(columns: Mapping[str, Sequence[tuple[Row, dict]]], path: Path) -> None:
     handles, labels = panels[0][-1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="upper center", ncols=4, bbox_to_anchor=(0.5, 0))
     figure.tight_layout()
-    figures.save(figure, path)
+    plots.save(figure, path)
 
 
 def _points(axes, numbers, places, label: str, *, full: bool) -> None:

@@ -1,16 +1,16 @@
 """Times a training step of M2, its class marginalised or sampled, by their number."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from matplotlib.figure import Figure
 
 from configs.semi_supervised import get_config
-from experiments import REPOSITORY, semi_supervised
-from experiments import plots_of_classes as class_figures
+from experiments import REPOSITORY, plots, semi_supervised
 from experiments.data import load as data
 from experiments.engine import report
 from experiments.engine.run_directory import versions, write_json
@@ -84,8 +84,29 @@ def marginalisation(out: Path = REPOSITORY / "runs" / "benchmark") -> None:
     for name, (a, b) in fits.items():
         print(f"{name}: {a:.2f} + {b:.3f}·K ms a step")
     out.mkdir(parents=True, exist_ok=True)
-    class_figures.marginalisation(NUM_CLASSES, costs, fits, out / "marginalisation.png")
+    plot_costs(costs, fits, out / "marginalisation.png")
     values = {"classes": NUM_CLASSES, "milliseconds": costs, "a_and_b": fits}
     values["versions"] = versions(mnist.checksum)
     write_json(out / "marginalisation.json", values)
     conditions(f"M2, {STEPS} steps a call, mlp, batch 100")
+
+
+def plot_costs(
+    costs: Mapping[str, Sequence[float]],
+    fits: Mapping[str, tuple[float, float]],
+    path: Path,
+) -> None:
+    """Plots milliseconds a step [K], and their line a + b·K, by name."""
+    figure = Figure(figsize=(7, 5))
+    axes = figure.subplots()
+    line = np.geomspace(min(NUM_CLASSES), max(NUM_CLASSES), 100)
+    for number, (name, cost) in enumerate(costs.items()):
+        a, b = fits[name]
+        label = f"{name}: {a:.2f} + {b:.3f}·K"
+        axes.plot(NUM_CLASSES, cost, "o", color=f"C{number}", label=label)
+        axes.plot(line, a + b * line, color=f"C{number}", linewidth=1)
+    axes.set(
+        xscale="log", yscale="log", xlabel="classes K", ylabel="ms a training step"
+    )
+    axes.legend()
+    plots.save(figure, path)

@@ -14,8 +14,7 @@ import pytest
 from absl import flags
 
 import runs
-from experiments import ConfigError
-from experiments import plots as figures
+from experiments import ConfigError, plots
 from experiments.engine import devices as mesh
 from experiments.engine import processes as hosts
 from experiments.engine import train
@@ -26,12 +25,12 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = """
 import time
 import runs
-from experiments import plots as figures
+from experiments import plots
 from experiments.cli import launch
 from experiments.engine import report
 write = report.MetricsLog.write
 report.MetricsLog.write = lambda *args: (write(*args), time.sleep(0.2))
-figures.curves = lambda lines, path: None
+plots.plot_curves = lambda *args: None
 launch.launch("vae", "", lambda config: runs.task())
 """
 
@@ -115,7 +114,7 @@ def test_two_processes_are_stopped_killed_and_continued(tmp_path, monkeypatch):
     assert not list(workdir.rglob("*.tmp"))
     # Two devices of one process do the same.
     monkeypatch.setattr(mesh, "all_devices", lambda: jax.devices()[:2])
-    monkeypatch.setattr(figures, "curves", lambda lines, path: None)
+    monkeypatch.setattr(plots, "plot_curves", lambda *args: None)
     train.train(runs.task(), config(), tmp_path / "one", announce=lambda line: None)
     assert runs.ends(workdir) == runs.ends(tmp_path / "one")
 

@@ -6,12 +6,12 @@ import json
 import pytest
 
 import runs
-from experiments import plots as figures
+from experiments import plots
 from experiments.engine import profiling, train
 
 
 def test_a_run_traces_one_chunk(tmp_path, monkeypatch):
-    monkeypatch.setattr(figures, "curves", lambda lines, path: None)
+    monkeypatch.setattr(plots, "plot_curves", lambda *args: None)
     made = runs.config(estimator="exact")
     options = {"announce": lambda line: None, "train_only": True}
     train.train(runs.task(), made, tmp_path, profile=True, **options)

@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import runs
-from experiments import Interrupted, WorkdirError, vae
-from experiments import plots as figures
+from experiments import Interrupted, WorkdirError, plots, vae
 from experiments.data import load as data
 from experiments.engine import report, train
 from experiments.engine.checkpoint import Checkpoints
@@ -30,7 +29,7 @@ def run(workdir, task=None, made=None, said=None, **options):
     """Trains without drawing the curves, which takes longer than training."""
     announce = (lambda line: None) if said is None else said.append
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(figures, "curves", lambda lines, path: None)
+        patch.setattr(plots, "plot_curves", lambda *args: None)
         return train.train(
             task or runs.task(),
             made or config(),
