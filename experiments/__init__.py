@@ -22,4 +22,10 @@ class CheckpointError(ValueError):
 
 
 class Interrupted(Exception):
-    """Training was asked to stop, and its state is saved."""
+    """Training was asked to stop, and its state is saved.
+
+    Attributes:
+        exit_code: 0, or 130 where Ctrl-C asked, so that a shell's loop stops.
+    """
+
+    exit_code = 0

@@ -18,10 +18,12 @@ import jax.numpy as jnp
 
 from experiments import ConfigError, plots
 from experiments.cli.config import (
+    MAX_UNITS,
     Rule,
     at_least,
     check_config,
     common_rules,
+    non_negative,
     one_of,
     positive_integers,
 )
@@ -38,21 +40,21 @@ from experiments.models.m2_methods import METHODS, Images
 
 def rules() -> dict[str, Rule]:
     """What is allowed in the fields of configs/semi_supervised.py."""
-    allows_widths, text = positive_integers()
+    widths = positive_integers()
     return common_rules() | {
         "optimizer": one_of(OPTIMIZERS),
-        "alpha": at_least(0),
+        "alpha": non_negative(),
         "labelled.count": at_least(1),
         "labelled.batch_size": at_least(1),
-        "labelled.seed": at_least(0),
+        "labelled.seed": at_least(0, 2**32 - 1),
         "method": one_of(METHODS),
         "model.networks": one_of(NETWORKS),
-        "model.num_styles": at_least(1),
-        "model.hidden": (
-            lambda widths: len(widths) > 0 and allows_widths(widths),
-            f"{text}, at least one",
+        "model.num_styles": at_least(1, MAX_UNITS),
+        "model.hidden": Rule(
+            lambda value: len(value) > 0 and widths.allows(value),
+            f"{widths.text}, at least one",
         ),
-        "model.channels": (allows_widths, text),
+        "model.channels": widths,
         "dataset.binarization": one_of(binarization.BINARIZATIONS),
     }
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from experiments import plots
-from experiments.cli.config import Rule, at_least, check_config
+from experiments.cli.config import MAX_LAYERS, Rule, at_least, check_config
 from experiments.cli.launch import launch
 from experiments.engine.task import Task
 from experiments.models.coding import CODES
@@ -39,7 +39,7 @@ DIGITS, COMPLETIONS, MEAN_SAMPLES = 10, 8, 1000
 def rules() -> dict[str, Rule]:
     """What is allowed in the fields of configs/structured_prediction.py."""
     return latent_rules() | {
-        "model.num_layers": at_least(1),
+        "model.num_layers": at_least(1, MAX_LAYERS),
     }
 
 

@@ -57,7 +57,7 @@ def rules() -> dict[str, Rule]:
     return latent_rules() | {
         "model.higher": positive_integers(),
         "model.hidden": positive_integers(),
-        "model.connections": (
+        "model.connections": Rule(
             lambda names: set(names) <= set(CONNECTIONS),
             f"made of {' and '.join(CONNECTIONS)}",
         ),

@@ -51,8 +51,7 @@ from ml_collections import ConfigDict
 
 from experiments import REPOSITORY, ConfigError, plots
 from experiments.cli import launch
-from experiments.cli.command_line import read_flags
-from experiments.cli.config import EXPERIMENTS
+from experiments.cli.config import EXPERIMENTS, read_flags
 from experiments.engine import processes as hosts
 from experiments.engine import report
 from experiments.engine.run_directory import default_workdir, write_json

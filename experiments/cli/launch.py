@@ -4,12 +4,13 @@ Everything that can be wrong with a command is found before anything compiles an
 said in one line, with exit code 2.
 """
 
+import os
+import runpy
 import shlex
 import sys
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import jax
 import jaxlib
@@ -24,8 +25,7 @@ from experiments import (
     Interrupted,
     WorkdirError,
 )
-from experiments.cli import config as configuration
-from experiments.cli.command_line import read_flags
+from experiments.cli.config import flag_help, read_flags
 from experiments.engine import processes as hosts
 from experiments.engine import report
 from experiments.engine.run_directory import default_workdir
@@ -33,113 +33,79 @@ from experiments.engine.task import Task
 from experiments.engine.train import train
 
 
-class Command(NamedTuple):
-    """A parsed command line; `line` is what continues the run."""
-
-    config: ConfigDict
-    workdir: Path
-    flags: flags.FlagValues
-    line: str
-
-
-def _continue_line(experiment: str, argv: list[str]) -> str:
-    """The command that continues a run when typed where it was started."""
-    line = shlex.join([sys.executable, "-m", f"experiments.{experiment}", *argv[1:]])
-    if Path.cwd() == REPOSITORY:
-        return line
-    return f"PYTHONPATH={shlex.quote(str(REPOSITORY))} {line}"
-
-
 def _define_flags(values: flags.FlagValues) -> None:
-    flags.DEFINE_string("workdir", None, "run directory", flag_values=values)
-    flags.DEFINE_boolean("tensorboard", False, "write events", flag_values=values)
-    flags.DEFINE_boolean("train_only", False, "do not evaluate", flag_values=values)
-    flags.DEFINE_boolean("profile", False, "write a trace", flag_values=values)
-    flags.DEFINE_boolean("debug", False, "show tracebacks", flag_values=values)
+    def boolean(name: str, meaning: str) -> None:
+        flags.DEFINE_boolean(name, False, meaning, flag_values=values)
+
+    meaning = "run directory; unset: in runs/, named by the config"
+    flags.DEFINE_string("workdir", None, meaning, flag_values=values)
+    boolean("tensorboard", "also write TensorBoard events (needs tensorboardX)")
+    boolean("train_only", "stop before the final evaluation, which reads the test set")
+    boolean("profile", "also write a trace of the first log_every steps to profile/")
+    boolean("debug", "show the traceback behind a one-line error")
     hosts.define_flags(values)
 
 
-def parse(argv: list[str], experiment: str, default_config: str) -> Command:
-    """Parses a command line.
-
-    Args:
-        argv: the program's name and its arguments.
-        experiment: the experiment's name; part of the default run directory.
-        default_config: path of the config file used when --config is not given.
-
-    Returns:
-        The locked config, the run directory and the command that continues the run.
+def parse(argv: list[str], experiment: str, default_config: str) -> flags.FlagValues:
+    """Parses a command line of an experiment, and names its run directory.
 
     Raises:
         ConfigError: in one line, for anything that cannot be parsed.
     """
     values, _, variant = read_flags(argv, default_config, _define_flags)
-    config = values.config
-    if values.workdir:
-        workdir = Path(values.workdir).resolve()
-    else:
-        workdir = default_workdir(experiment, variant, config.to_dict())
-    line = _continue_line(experiment, argv)
-    return Command(config, workdir, values, line)
+    default = default_workdir(experiment, variant, values.config.to_dict())
+    values.workdir = str(Path(values.workdir or default).resolve())
+    return values
 
 
-def help_text(experiment: str, doc: str, config_file: str) -> str:
-    """What --help prints: the idea, the flags, the variants and every field."""
-    shown = Path(config_file).relative_to(REPOSITORY)
-    names = f"variants: {', '.join(configuration.variants(config_file))}"
+def help_text(experiment: str, doc: str, default_config: str) -> str:
+    """What --help prints: the idea, the variants, the flags and every field."""
+    values, path, _ = read_flags([experiment], default_config, _define_flags)
+    names = f"variants: {', '.join(runpy.run_path(path)['VARIANTS'])}"
     return f"""{doc.strip()}
 
-usage: python -m experiments.{experiment} [--config=FILE[:VARIANT]]
-         [--config.FIELD=VALUE …] [--workdir=DIR] [--tensorboard]
-         [--train_only] [--profile] [--multihost] [--debug]
-
-  --config                           config file and variant [{shown}]
-  --workdir                          run directory; the same command continues a run
-                                     [runs/{experiment}/VARIANT-HASH OF THE CONFIG]
-  --tensorboard                      also write TensorBoard events (needs tensorboardX)
-  --train_only                       stop before the final evaluation, which reads the
-                                     test set; the command without it goes on
-  --profile                          also write a trace of the first log_every steps to
-                                     profile/, for Perfetto or TensorBoard
-{hosts.HELP}
-  --debug                            show the traceback behind a one-line error
+usage: python -m experiments.{experiment} [--config=FILE[:VARIANT]] [--FLAG=VALUE …]
+where FILE is {Path(path).relative_to(REPOSITORY)}, or one that is written like it
 
 {textwrap.fill(names, 80, subsequent_indent="  ", break_on_hyphens=False)}
 
-fields:
-{configuration.field_help(config_file)}"""
+{flag_help(values, path)}"""
 
 
 def launch(experiment: str, doc: str, make_task: Callable[[ConfigDict], Task]) -> None:
-    """Runs an experiment from the command line and exits.
-
-    Exit codes: 0 done or interrupted and saved; 1 the run failed or was broken off; 2
-    the command cannot run.
+    """Runs an experiment from the command line; exit codes as those of `run_script`.
 
     Args:
         experiment: its name, as in configs/<experiment>.py.
         doc: the module docstring, printed by --help.
         make_task: checks a config and makes its task.
     """
-    argv = sys.argv
     default_config = str(REPOSITORY / "configs" / f"{experiment}.py")
-    if {"--help", "-help", "-h"} & set(argv[1:]):
-        print(help_text(experiment, doc, default_config))
-        return
-    logging.set_verbosity(logging.WARNING)
-    try:
-        command = parse(argv, experiment, default_config)
-        hosts.start(command.flags)
+
+    def main(argv: list[str]) -> None:
+        values = parse(argv, experiment, default_config)
+        hosts.start(values)
         check_compiler()
-        _run(command, hosts.in_all(lambda: make_task(command.config)))
-    except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
-        _fail(error, argv, 2)
-    except FloatingPointError as error:
-        _fail(error, argv, 1)
-    except KeyboardInterrupt:  # before training, or the second one during it
-        sys.exit("interrupted; the same command starts again")
-    except Exception as error:
-        hosts.abandon(error)
+        result = train(
+            hosts.in_all(lambda: make_task(values.config)),
+            values.config,
+            Path(values.workdir),
+            tensorboard=values.tensorboard,
+            profile=values.profile,
+            train_only=values.train_only,
+        )
+        if result is None:
+            print(f"trained; without --train_only it evaluates {values.workdir}")
+        else:
+            print(report.summary(result, Path(values.workdir)))
+
+    command = [sys.executable, "-m", f"experiments.{experiment}", *sys.argv[1:]]
+    run_script(
+        lambda: help_text(experiment, doc, default_config),
+        main,
+        sys.argv,
+        goes_on=f"continue with:\n  {shlex.join(command)}",
+    )
 
 
 def check_compiler() -> None:
@@ -155,23 +121,49 @@ def check_compiler() -> None:
         )
 
 
-def _run(command: Command, task: Task) -> None:
+def run_script(
+    doc: str | Callable[[], str],
+    main: Callable[[list[str]], None],
+    argv: list[str],
+    goes_on: str = "the same command goes on",
+) -> None:
+    """Runs a command that trains, its expected failures in one line.
+
+    Exit codes: 0 done, or stopped by SIGTERM and saved; 1 the run failed; 2 the command
+    cannot run; 130 stopped by Ctrl-C; 141 nobody reads the output any more. All such
+    commands do what is left when run again. --debug shows tracebacks.
+
+    Args:
+        doc: what --help prints.
+        main: of the command.
+        argv: its command line.
+        goes_on: what an interruption says of continuing.
+    """
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="replace")  # ASCII has no ±
+    logging.set_verbosity(logging.WARNING)
     try:
-        result = train(
-            task,
-            command.config,
-            command.workdir,
-            tensorboard=command.flags.tensorboard,
-            profile=command.flags.profile,
-            train_only=command.flags.train_only,
-        )
+        if {"--help", "-help", "-h"} & set(argv[1:]):
+            print(doc if isinstance(doc, str) else doc())
+        else:
+            main(argv)
+        if sys.stdout:
+            sys.stdout.flush()
     except Interrupted as stopped:
-        print(f"{stopped}; continue with:\n  {command.line}")
-        return
-    if result is None:
-        print(f"trained; without --train_only the command evaluates {command.workdir}")
-        return
-    print(report.summary(result, command.workdir))
+        print(f"{stopped}; {goes_on}")
+        sys.exit(stopped.exit_code)
+    except KeyboardInterrupt:  # before training, or the second one during it
+        print(f"interrupted; {goes_on}", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
+        _fail(error, argv, 2)
+    except FloatingPointError as error:
+        _fail(error, argv, 1)
+    except Exception as error:
+        hosts.abandon(error)
 
 
 def _fail(error: Exception, argv: list[str], code: int) -> None:
@@ -179,30 +171,3 @@ def _fail(error: Exception, argv: list[str], code: int) -> None:
         raise error
     print(f"error: {error}", file=sys.stderr)
     sys.exit(code)
-
-
-def run_script(doc: str, main: Callable[[list[str]], None], argv: list[str]) -> None:
-    """Runs a script that trains, its expected failures in one line.
-
-    Exit codes as those of `launch`; all such scripts do what is left when run again.
-
-    Args:
-        doc: what --help prints.
-        main: of the script.
-        argv: its command line.
-    """
-    if {"--help", "-help", "-h"} & set(argv[1:]):
-        print(doc)
-        return
-    logging.set_verbosity(logging.WARNING)
-    try:
-        main(argv)
-    except Interrupted as stopped:
-        print(f"{stopped}; the same command goes on")
-    except KeyboardInterrupt:  # not in training, which saves its state first
-        sys.exit("interrupted; the same command goes on")
-    except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
-    except Exception as error:
-        hosts.abandon(error)

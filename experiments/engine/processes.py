@@ -22,19 +22,16 @@ from experiments import ConfigError
 
 Value = TypeVar("Value")
 
-HELP = """\
-  --multihost                        one run of many processes, one a host: the same
-                                     command on each; TPU, SLURM and MPI are detected,
-                                     elsewhere also --coordinator=HOST:PORT
-                                     --num_processes=N --process_id=I"""
-
-
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags that say which processes a run has."""
-    flags.DEFINE_boolean("multihost", False, "many processes", flag_values=values)
-    flags.DEFINE_string("coordinator", None, "HOST:PORT", flag_values=values)
-    flags.DEFINE_integer("num_processes", None, "of all", 1, flag_values=values)
-    flags.DEFINE_integer("process_id", None, "from 0", 0, flag_values=values)
+    meaning = "one run of many processes, one a host: the same command on each"
+    flags.DEFINE_boolean("multihost", False, meaning, flag_values=values)
+    meaning = "HOST:PORT of process 0, where TPU, SLURM or MPI does not tell"
+    flags.DEFINE_string("coordinator", None, meaning, flag_values=values)
+    meaning = "number of all processes"
+    flags.DEFINE_integer("num_processes", None, meaning, 1, flag_values=values)
+    meaning = "number of this process, from 0"
+    flags.DEFINE_integer("process_id", None, meaning, 0, flag_values=values)
 
 
 def start(values: flags.FlagValues) -> None:

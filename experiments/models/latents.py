@@ -9,7 +9,7 @@ import numpy as np
 
 import gumbel
 from experiments import ConfigError
-from experiments.cli.config import Rule, at_least, common_rules, one_of
+from experiments.cli.config import MAX_UNITS, Rule, at_least, common_rules, one_of
 from experiments.data import binarization
 from experiments.data import load as data
 from experiments.engine.step import OPTIMIZERS
@@ -46,8 +46,8 @@ def latent_rules() -> dict[str, Rule]:
     return common_rules() | {
         "optimizer": one_of(OPTIMIZERS),
         "model.family": one_of(FAMILIES),
-        "model.num_variables": at_least(1),
-        "model.num_classes": at_least(2),
+        "model.num_variables": at_least(1, MAX_UNITS),
+        "model.num_classes": at_least(2, MAX_UNITS),
         "model.code": one_of(CODES),
         "dataset.binarization": one_of(binarization.BINARIZATIONS),
     }
@@ -59,6 +59,12 @@ def check_latents(model) -> None:
     Raises:
         ConfigError: if they do not.
     """
+    if model.num_variables * model.num_classes > MAX_UNITS:
+        raise ConfigError(
+            f"config.model.num_variables={model.num_variables}: with "
+            f"{model.num_classes} classes each must be at most "
+            f"{MAX_UNITS // model.num_classes}"
+        )
     if model.family == "bernoulli" and model.num_classes != 2:
         raise ConfigError(
             f"config.model.num_classes={model.num_classes}: "

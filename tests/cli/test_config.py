@@ -6,7 +6,7 @@ import gumbel
 import runs
 from configs import vae as vae_config
 from experiments import ConfigError, vae
-from experiments.cli.config import check_config, field_help, unknown_field, variants
+from experiments.cli.config import check_config, unknown_field
 from experiments.engine.run_directory import flatten
 
 CONFIG_FILE = str(pathlib.Path(vae_config.__file__))
@@ -128,23 +128,8 @@ def test_every_hyper_parameter_of_an_estimator_is_an_option():
     assert {name for name in flat if name.startswith("options.")} == set(OPTIONS)
 
 
-def test_help_has_every_field_with_default_and_meaning():
-    config = vae_config.get_config()
-    rows = {}
-    for line in field_help(CONFIG_FILE).splitlines():
-        name, meaning = line.strip().removeprefix("--config.").split(maxsplit=1)
-        meaning, default = meaning.removesuffix("]").rsplit(" [", 1)
-        assert len(meaning) > 5
-        rows[name] = None if default == "unset" else eval(default)
-    assert rows == flatten(config.to_dict())
-
-
-def test_variants_of_a_file():
-    assert variants(CONFIG_FILE)[:3] == ("categorical", "bernoulli", "mlp")
-
-
 def test_unknown_field_suggests():
     config = vae_config.get_config()
     assert "did you mean batch_size" in unknown_field("batchsize", config)
     assert "model.num_classes" in unknown_field("model.num_class", config)
-    assert "--help lists the fields" in unknown_field("zzzzzzzz", config)
+    assert "see --help" in unknown_field("zzzzzzzz", config)
