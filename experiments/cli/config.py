@@ -24,7 +24,8 @@ EXPERIMENTS = sorted(
 
 # Larger sizes are mistakes, which would take all memory or a day of tracing.
 MAX_UNITS, MAX_LAYERS = 100_000, 100
-_MAX_INT, _FLOAT = 2**31 - 1, np.finfo(np.float32)
+_MAX_INT = 2**31 - 1
+_TINY, _MAX_FLOAT = (float(x) for x in (np.finfo("f4").tiny, np.finfo("f4").max))
 
 
 class Rule(NamedTuple):
@@ -45,12 +46,12 @@ def at_least(least: int, most: int = _MAX_INT) -> Rule:
 
 def number(least: float, text: str) -> Rule:
     """A number that is not below `least`, and finite in float32."""
-    return Rule(lambda value: least <= value <= _FLOAT.max, f"{text} in float32")
+    return Rule(lambda value: least <= value <= _MAX_FLOAT, f"{text} in float32")
 
 
 def positive() -> Rule:
     """A finite number above zero that is not rounded to zero."""
-    return number(_FLOAT.tiny, "positive and finite")
+    return number(_TINY, "positive and finite")
 
 
 def non_negative() -> Rule:

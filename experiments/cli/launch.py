@@ -40,8 +40,8 @@ def _define_flags(values: flags.FlagValues) -> None:
     meaning = "run directory; unset: in runs/, named by the config"
     flags.DEFINE_string("workdir", None, meaning, flag_values=values)
     boolean("tensorboard", "also write TensorBoard events (needs tensorboardX)")
-    boolean("train_only", "stop before the final evaluation, which reads the test set")
-    boolean("profile", "also write a trace of the first log_every steps to profile/")
+    boolean("train_only", "stop before the final evaluation, on the test set")
+    boolean("profile", "also write a trace of the first steps to profile/")
     boolean("debug", "show the traceback behind a one-line error")
     hosts.define_flags(values)
 
@@ -54,7 +54,7 @@ def parse(argv: list[str], experiment: str, default_config: str) -> flags.FlagVa
     """
     values, _, variant = read_flags(argv, default_config, _define_flags)
     default = default_workdir(experiment, variant, values.config.to_dict())
-    values.workdir = str(Path(values.workdir or default).resolve())
+    values.workdir = Path(values.workdir or default).resolve()
     return values
 
 
@@ -89,7 +89,7 @@ def launch(experiment: str, doc: str, make_task: Callable[[ConfigDict], Task]) -
         result = train(
             hosts.in_all(lambda: make_task(values.config)),
             values.config,
-            Path(values.workdir),
+            values.workdir,
             tensorboard=values.tensorboard,
             profile=values.profile,
             train_only=values.train_only,
@@ -97,7 +97,7 @@ def launch(experiment: str, doc: str, make_task: Callable[[ConfigDict], Task]) -
         if result is None:
             print(f"trained; without --train_only it evaluates {values.workdir}")
         else:
-            print(report.summary(result, Path(values.workdir)))
+            print(report.summary(result, values.workdir))
 
     command = [sys.executable, "-m", f"experiments.{experiment}", *sys.argv[1:]]
     run_script(

@@ -22,11 +22,12 @@ from experiments import ConfigError
 
 Value = TypeVar("Value")
 
+
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags that say which processes a run has."""
-    meaning = "one run of many processes, one a host: the same command on each"
+    meaning = "one run of many processes, the same command on each host"
     flags.DEFINE_boolean("multihost", False, meaning, flag_values=values)
-    meaning = "HOST:PORT of process 0, where TPU, SLURM or MPI does not tell"
+    meaning = "HOST:PORT of process 0, unless the cluster tells"
     flags.DEFINE_string("coordinator", None, meaning, flag_values=values)
     meaning = "number of all processes"
     flags.DEFINE_integer("num_processes", None, meaning, 1, flag_values=values)

@@ -1,59 +1,125 @@
-import pathlib
+"""Configs: rules, overrides from a command line, options of estimators, help."""
+
+import dataclasses
 
 import pytest
 
 import gumbel
 import runs
+from configs import semi_supervised as m2_config
+from configs import structured_prediction as structured_config
 from configs import vae as vae_config
-from experiments import ConfigError, vae
-from experiments.cli.config import check_config, unknown_field
+from experiments import ConfigError, semi_supervised, structured_prediction, vae
+from experiments.cli import config as configuration
+from experiments.cli import launch
+from experiments.cli.config import check_config
 from experiments.engine.run_directory import flatten
 
-CONFIG_FILE = str(pathlib.Path(vae_config.__file__))
-
-IMPOSSIBLE = {
-    "seed": (-1, 2**32),
-    "num_steps": (0,),
-    "batch_size": (0, -3),
-    "num_samples": (0,),
-    "eval_samples": (0,),
-    "valid_samples": (0,),
-    "eval_batch_size": (0,),
-    "log_every": (0,),
-    "eval_every": (0, 7),
-    "checkpoint_every": (0, 12),
-    "learning_rate": (0.0, -1e-3, float("nan"), float("inf")),
-    "temperature": (0.0, -1.0, float("nan"), float("inf")),
-    "prior_temperature": (0.0, -0.5, float("nan")),
-    "schedule.minimum": (0.0, float("nan")),
-    "schedule.rate": (-1e-3, float("inf"), float("nan")),
-    "schedule.every": (0,),
-    "optimizer": ("foo",),
-    "estimator": ("foo", ""),
-    "objective": ("foo",),
-    "model.family": ("foo",),
-    "model.prior": ("foo",),
-    "model.num_variables": (0,),
-    "model.num_classes": (1,),
-    "model.hidden": ((0,), (8, -1), ("a",), (1.5,)),
-    "model.higher": ((0,), (8, -1), ("a",)),
-    "model.connections": ("–", "~ ~", "x"),
-    "model.centring": (-0.1, 1.5, float("nan")),
-    "dataset.binarization": ("foo",),
+MODULES = {
+    "vae": (vae, vae_config),
+    "structured_prediction": (structured_prediction, structured_config),
+    "semi_supervised": (semi_supervised, m2_config),
 }
 
 
-@pytest.mark.parametrize(
-    "field, value", [(f, v) for f, values in IMPOSSIBLE.items() for v in values]
-)
-def test_impossible_values_name_field_value_and_what_is_allowed(field, value):
-    config = vae_config.get_config()
-    config.update_from_flattened_dict({"log_every": 5, "eval_every": 5, field: value})
+def override(experiment: str, *arguments: str):
+    """The checked config of a command line; nothing is read or traced."""
+    module, config = MODULES[experiment]
+    values = launch.parse([experiment, *arguments], experiment, config.__file__)
+    check_config(values.config, module.rules())
+    return values.config
+
+
+def refused(experiment: str, argument: str) -> str:
     with pytest.raises(ConfigError) as error:
-        check_config(config, vae.rules())
-    message = str(error.value)
-    assert message.startswith(f"config.{field}={value!r}: must be ")
-    assert "\n" not in message
+        override(experiment, argument)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+# For every field of a type, texts that none of them allows.
+WRONG = {
+    float: ("nan", "inf", "-1", "1e39", "abc"),
+    int: ("-1", "1.5", "1" + 23 * "0", "abc"),
+    tuple: ("(0,)", "(1.5,)", "(1000000000000,)", "(1,", "abc"),
+    str: ("foo",),
+}
+# Further ones, by field.
+WRONG_TOO = {
+    **dict.fromkeys(
+        "learning_rate temperature prior_temperature schedule.minimum "
+        "options.baseline_learning_rate options.control_learning_rate".split(),
+        ("0", "1e-320"),
+    ),
+    **dict.fromkeys(
+        "num_steps batch_size num_samples eval_samples valid_samples log_every "
+        "eval_every checkpoint_every schedule.every eval_batch_size "
+        "labelled.count model.num_variables".split(),
+        ("0",),
+    ),
+    "model.num_variables": ("2147483648",),
+    "model.num_classes": ("1", "2147483648"),
+    "model.num_layers": ("1000",),
+    "model.num_styles": ("2147483648",),
+    "model.hidden": (str((1,) * 1000),),
+    "options.baseline_decay": ("1.5",),
+    "options.variance_decay": ("1.01",),
+    "options.replicates": ("1",),
+    "options.inner_samples": ("0",),
+    "seed": ("4294967296",),
+}
+FREE_TEXT = {"dataset.name", "dataset.data_dir"}
+
+
+def fields(experiment: str) -> dict[str, type]:
+    _, module = MODULES[experiment]
+    config = module.get_config()
+    return {
+        field: config.get_type(field)
+        if "." not in field
+        else config[field.split(".")[0]].get_type(field.split(".")[1])
+        for field in flatten(config.to_dict())
+    }
+
+
+@pytest.mark.parametrize("experiment", MODULES)
+def test_wrong_overrides_of_every_field_are_one_line_that_names_it(experiment):
+    common = set() if experiment == "vae" else set(fields("vae"))
+    for field, kind in fields(experiment).items():
+        if field in common | FREE_TEXT:
+            continue
+        for text in (*WRONG[kind], *WRONG_TOO.get(field, ())):
+            message = refused(experiment, f"--config.{field}={text}")
+            assert f"config.{field}=" in message, message
+
+
+def test_right_overrides():
+    for argument, value in {
+        "num_steps=2147483647": 2147483647,
+        "learning_rate=1": 1.0,
+        "weight_decay=0": 0.0,
+        "seed=4294967295": 4294967295,
+        "model.hidden=(8, 4)": (8, 4),
+        "model.hidden=()": (),
+        "prior_temperature=0.5": 0.5,
+    }.items():
+        field = argument.split("=")[0]
+        config = override("vae", f"--config.{argument}")
+        assert flatten(config.to_dict())[field] == value
+
+
+def test_layers_of_many_units_are_refused_before_tracing():
+    config = vae_config.get_config()
+    config.model.num_variables, config.model.num_classes = 100_000, 1000
+    with pytest.raises(ConfigError, match="model.num_variables=100000: .* most 100$"):
+        vae.make_task(config)
+
+
+def test_a_config_file_may_assign_anything():
+    for field, value in (("num_steps", 2e4), ("learning_rate", "big"), ("seed", None)):
+        config = vae_config.get_config().to_dict() | {field: value}
+        with pytest.raises(ConfigError, match=f"^config.{field}={value!r}: must be "):
+            check_config(type(vae_config.get_config())(config), vae.rules())
 
 
 @pytest.mark.parametrize("variant", vae_config.VARIANTS)
@@ -61,13 +127,14 @@ def test_variants_are_possible_and_locked(variant):
     config = vae_config.get_config(variant)
     check_config(config, vae.rules())
     check_config(runs.config(variant), vae.rules())
-    assert config.is_locked
-    for nested in (config.model, config.schedule, config.dataset):
-        assert nested.is_locked
+    for group in (config, config.model, config.schedule, config.dataset):
+        assert group.is_locked
 
 
-def test_every_rule_is_of_a_field():
-    assert set(vae.rules()) <= set(flatten(vae_config.get_config().to_dict()))
+@pytest.mark.parametrize("experiment", MODULES)
+def test_every_rule_is_of_a_field(experiment):
+    module, config = MODULES[experiment]
+    assert set(module.rules()) <= set(flatten(config.get_config().to_dict()))
 
 
 def test_missing_fields_are_named():
@@ -79,8 +146,6 @@ def test_missing_fields_are_named():
 
 
 def test_samples_must_suit_the_estimator(monkeypatch):
-    import dataclasses
-
     estimators = gumbel.estimators.ESTIMATORS
     pair = dataclasses.replace(estimators["gumbel_softmax"], samples=(2, None))
     monkeypatch.setitem(estimators, "pair", pair)
@@ -89,47 +154,85 @@ def test_samples_must_suit_the_estimator(monkeypatch):
         check_config(runs.config(estimator="pair"), vae.rules())
 
 
-# A value that is allowed, and some that are not.
+# Options of the estimators.
+
 OPTIONS = {
-    "options.baseline_decay": (0.5, -0.1, 1.5, float("nan")),
-    "options.variance_decay": (0.5, 1.01),
-    "options.baseline_learning_rate": (0.5, 0.0, float("inf")),
-    "options.control_learning_rate": (0.5, 0.0, float("nan")),
-    "options.scale": (0.0, -1.0, float("inf")),
-    "options.gap": (0.0, -1.0, float("nan")),
-    "options.inner_samples": (1, 0, -3),
-    "options.replicates": (2, 1),
+    "baseline_decay": 0.5,
+    "variance_decay": 0.5,
+    "baseline_learning_rate": 0.5,
+    "control_learning_rate": 0.5,
+    "scale": 0.0,
+    "gap": 0.0,
+    "inner_samples": 1,
+    "replicates": 2,
 }
 
 
-@pytest.mark.parametrize("field, values", OPTIONS.items())
-def test_options_are_checked_and_are_those_of_the_estimator(field, values):
-    option, (allowed, *others) = field.removeprefix("options."), values
-    for value in others:
-        with pytest.raises(ConfigError) as error:
-            check_config(runs.config(**{field: value}), vae.rules())
-        assert str(error.value).startswith(f"config.{field}={value!r}: must be ")
+@pytest.mark.parametrize("option, value", OPTIONS.items())
+def test_options_are_those_of_the_estimator(option, value):
     for name, estimator in gumbel.estimators.ESTIMATORS.items():
-        made = runs.config(estimator=name, num_samples=estimator.samples[0])
-        made.update_from_flattened_dict({field: allowed})
+        config = runs.config(estimator=name, num_samples=estimator.samples[0])
+        config.options[option] = value
         if option in estimator.hyper:
-            check_config(made, vae.rules())
+            check_config(config, vae.rules())
         else:
-            with pytest.raises(ConfigError, match=f"config.{field}=.* be unset for "):
-                check_config(made, vae.rules())
+            with pytest.raises(ConfigError, match=f"config.options.{option}=.* unset"):
+                check_config(config, vae.rules())
 
 
 def test_every_hyper_parameter_of_an_estimator_is_an_option():
     entries = gumbel.estimators.ESTIMATORS.values()
     # The slope has a schedule of its own.
     names = set().union(*(entry.hyper for entry in entries)) - {"slope"}
-    assert {f"options.{name}" for name in names} == set(OPTIONS)
-    flat = flatten(vae_config.get_config().to_dict())
-    assert {name for name in flat if name.startswith("options.")} == set(OPTIONS)
+    assert names == set(OPTIONS) == set(vae_config.get_config().options)
+
+
+def test_options_of_a_users_own_estimator(monkeypatch):
+    estimators = gumbel.estimators.ESTIMATORS
+    hyper = {"sharpness": 2.0, "turns": 3, "mode": "fast", "anything": None}
+    mine = dataclasses.replace(estimators["gumbel_softmax"], hyper=hyper)
+    monkeypatch.setitem(estimators, "mine", mine)
+    # What is not set is not there: the config of other runs stays what it was.
+    assert override("vae").to_dict() == vae_config.get_config().to_dict()
+    own = ("sharpness=1", "turns=2", "mode=slow", "anything=0.5")
+    arguments = [f"--config.options.{text}" for text in own]
+    options = override("vae", "--config.estimator=mine", *arguments).options
+    assert {name: options[name] for name in hyper} == {
+        "sharpness": 1.0,
+        "turns": 2,
+        "mode": "slow",
+        "anything": 0.5,
+    }
+    assert options.is_locked
+    assert "invalid literal" in refused("vae", "--config.options.turns=1.5")
+    message = refused("vae", "--config.options.turns=2")
+    assert message.startswith("config.options.turns=2: must be unset for config.estim")
+    message = refused("vae", "--config.options.turn=2")
+    assert message.startswith("--config.options.turn: unknown")
+
+
+# Suggestions.
+
+
+@pytest.mark.parametrize(
+    "argument, ending",
+    [
+        ("--config.num_step=3", "unknown; did you mean --config.num_steps or "),
+        ("--config.model.num_class=3", "did you mean --config.model.num_classes"),
+        ("--num_steps=100", "--num_steps: unknown; did you mean --config.num_steps?"),
+        ("--seed=1", "--seed: unknown; did you mean --config.seed?"),
+        ("--workdri=x", "--workdri: unknown; did you mean --workdir?"),
+        ("--config.zzzzzz=1", "--config.zzzzzz: unknown, see --help"),
+        ("--config.estimator=gumbel_sofmax", "; did you mean gumbel_softmax or "),
+        ("--config.optimizer=adm", "must be one of adam, radam, sgd; did you mean ad"),
+    ],
+)
+def test_what_is_mistyped_suggests_what_was_meant(argument, ending):
+    assert ending in refused("vae", argument)
 
 
 def test_unknown_field_suggests():
     config = vae_config.get_config()
-    assert "did you mean batch_size" in unknown_field("batchsize", config)
-    assert "model.num_classes" in unknown_field("model.num_class", config)
-    assert "see --help" in unknown_field("zzzzzzzz", config)
+    message = configuration.unknown_field("batchsize", config)
+    assert "did you mean batch_size or eval_batch_size?" in message
+    assert "see --help" in configuration.unknown_field("zzzzzzzz", config)
