@@ -215,20 +215,24 @@ def test_every_variant_traces_a_step(variant, quarters):
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
-        ("labelled.count", 0, "config.labelled.count=0: must be at least 1"),
+        ("labelled.count", 0, "config.labelled.count=0: must be an integer from 1"),
         ("labelled.count", 49, "config.labelled.count=49: must be less, for class"),
-        ("labelled.batch_size", 0, "config.labelled.batch_size=0: must be at least 1"),
-        ("labelled.seed", -1, "config.labelled.seed=-1: must be at least 0"),
+        (
+            "labelled.batch_size",
+            0,
+            "config.labelled.batch_size=0: must be an integer from 1",
+        ),
+        ("labelled.seed", -1, "config.labelled.seed=-1: must be an integer from 0"),
         ("alpha", -1.0, "config.alpha=-1.0: must be at least 0"),
         ("method", "m3", "config.method='m3': must be one of m2, classifier"),
         ("model.networks", "vit", "config.model.networks='vit': must be one of mlp, "),
-        ("model.hidden", (), "a tuple of positive integers, at least one"),
+        ("model.hidden", (), "from 1 to 100000, at least one"),
         (
             "model.channels",
             (8,),
             r"channels=\(8,\): must be \(\) for config.model.netw",
         ),
-        ("model.num_styles", 0, "config.model.num_styles=0: must be at least 1"),
+        ("model.num_styles", 0, "config.model.num_styles=0: must be an integer from 1"),
     ],
 )
 def test_impossible_fields(field, value, message, quarters):

@@ -88,10 +88,10 @@ def test_malformed_variant_is_one_line_on_the_command_line():
     ("field", "value", "message"),
     [
         ("model.num_classes", 10, "must be a power of two for model.code='corners'"),
-        ("model.num_layers", 0, "config.model.num_layers=0: must be at least 1"),
+        ("model.num_layers", 0, "config.model.num_layers=0: must be an integer from 1"),
         ("model.code", "grey", "must be one of plain, corners"),
         ("model.family", "bernoulli", "must be 2 for model.family='bernoulli'"),
-        ("report_samples", (0,), "must be a tuple of positive integers"),
+        ("report_samples", (0,), "must be a tuple of at most 100 integers from 1"),
         ("weight_decay", -1.0, "must be at least 0"),
     ],
 )

@@ -51,7 +51,7 @@ def number(least: float, text: str) -> Rule:
 
 def positive() -> Rule:
     """A finite number above zero that is not rounded to zero."""
-    return number(_TINY, "positive and finite")
+    return number(_TINY, "a positive finite number")
 
 
 def non_negative() -> Rule:

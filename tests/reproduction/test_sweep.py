@@ -61,7 +61,7 @@ MISTAKES = {
     "--samples=many": "flag --samples=many",
     "--shard=3/3": "--shard=3/3: must be i/n with i from 0 to n − 1",
     "--experiment=foo": "--experiment=foo: must be one of semi_supervised, struct",
-    "--workdir=here": "Unknown command line flag 'workdir'",
+    "--workdir=here": "--workdir: unknown",
     "": "--sweep: must be given, as FIELD=VALUE",
 }
 
