@@ -32,10 +32,10 @@ def hyper_parameters(config) -> dict[str, Any]:
     return jax.tree.map(jnp.asarray, hyper)
 
 
-def static_options(config) -> dict[str, int]:
-    """The options of the estimator that set shapes: integers, never traced."""
+def static_options(config) -> dict[str, Any]:
+    """The options of the estimator that are no floats, such as those of shapes."""
     options = config.options.items()
-    return {name: value for name, value in options if isinstance(value, int)}
+    return {k: v for k, v in options if v is not None and not isinstance(v, float)}
 
 
 # The seed is not among the hyper-parameters: it enters through the state's key.

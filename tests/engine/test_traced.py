@@ -1,9 +1,12 @@
 """Which fields of a config are traced, and which a compiled step depends on."""
 
+import dataclasses
+
 import jax
 
 import runs
 from experiments.engine import traced
+from gumbel.estimators import ESTIMATORS
 
 TRACED = (
     "learning_rate weight_decay temperature prior_temperature schedule.minimum "
@@ -35,3 +38,22 @@ def test_options_that_set_shapes_are_static_and_reach_the_estimator():
     assert "inner_samples" not in traced.hyper_parameters(many)["options"]
     params = [runs.run_chunk(runs.task(), c, 1)[0].params for c in (many, few)]
     assert (params[0]["encoder"] != params[1]["encoder"]).any()
+
+
+def test_options_of_a_users_own_estimator_reach_it(monkeypatch):
+    seen = {}
+
+    def estimate(key, run, state, hyper):
+        seen.update(hyper)
+        return base.estimate(key, run, state, hyper)
+
+    base = ESTIMATORS["gumbel_softmax"]
+    hyper = {"mode": "fast", "sizes": (1,), "gain": 1.0}
+    own = dataclasses.replace(base, estimate=estimate, hyper=hyper)
+    monkeypatch.setitem(ESTIMATORS, "own", own)
+    config = runs.config(estimator="own")
+    with config.unlocked():
+        config.options.update(mode="slow", sizes=(2, 3), gain=2.0)
+    runs.run_chunk(runs.task(), config, 1)
+    assert (seen["mode"], seen["sizes"]) == ("slow", (2, 3))
+    assert isinstance(seen["gain"], jax.core.Tracer)
