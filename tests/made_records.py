@@ -2,23 +2,24 @@
 
 from experiments.engine.run_directory import write_json
 from experiments.reproduction.cells import row_cell
-from experiments.reproduction.tables import TABLES
+from experiments.reproduction.published import TABLES
 
 
 def write(table, row, estimator, *splits, budget="cpu", **more):
     """Records of seeds 0, 1, …, each a `test` or its {"test": …, "train": …}."""
-    (row,) = (one for one in TABLES[table].rows if one.name == row)
-    cell = row_cell(table, row, estimator, budget)
-    for seed, split in enumerate(splits):
+    (row,) = (each for each in TABLES[table].rows if each.name == row)
+    cell = row_cell(table, row, estimator, budget, seeds=len(splits))
+    for run, split in zip(cell.finals(), splits, strict=True):
         record = {
-            "config": cell.config.to_dict() | {"seed": seed},
+            "experiment": run.experiment,
+            "config": run.config.to_dict(),
             "versions": {"jax": "1.2", "device_kind": "abacus"},
             **more,
         }
-        result = {"result": {"best_step": 80_000 - 5_000 * seed} | (split or {})}
-        record |= result if split else {"diverged": "step 3: nll is nan"}
-        cell.folder.mkdir(parents=True, exist_ok=True)
-        write_json(cell.record(seed), record)
+        result = {"best_step": 80_000 - 5_000 * run.config.seed} | (split or {})
+        record |= {"result": result} if split else {"diverged": "step 3: nll is nan"}
+        run.file.parent.mkdir(parents=True, exist_ok=True)
+        write_json(run.file, record)
 
 
 def table_lines(text):

@@ -9,9 +9,8 @@ import numpy as np
 
 import gumbel
 from configs import vae as vae_config
-from experiments.reproduction import overview, records
+from experiments.reproduction import make_tables, other_tables
 from experiments.reproduction.records import read_records
-from scripts import make_tables
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -42,19 +41,15 @@ def test_every_code_block_runs():
 
 
 def test_tables_are_made_from_the_records():
-    assert make_tables.fill(README) == README
+    files = make_tables.generated()
+    for path, text in files.items():
+        assert path.read_text() == text, path
+        for target in re.findall(r"\]\((?!http)([^)#]+)", text):
+            assert (path.parent / target).exists(), (path, target)
+    assert {path.name for path in files} >= {"README.md", "table.csv", "table.md"}
     # A place for every table that has records, and for no other.
     places = re.findall("<!-- table: (.*) -->", README)
-    assert sorted(places) == sorted(make_tables.tables())
-
-
-def test_whole_tables_beside_their_records_are_made_from_them():
-    assert make_tables.overviews()
-    for name, budget in make_tables.overviews():
-        path = records.RESULTS / name / budget / overview.TABLE
-        assert path.read_text() == overview.whole(name, budget)
-        for file in re.findall(r"\]\((.*?)\)", path.read_text()):
-            assert (path.parent / file).exists(), file
+    assert sorted(places) == sorted(other_tables.all_tables())
 
 
 def test_the_config_says_what_the_records_say():

@@ -1,7 +1,8 @@
-"""What a reproduction spends on a table.
+"""Budgets: the fields, grids and seeds that a reproduction spends on a table.
 
 `paper` is the paper's own protocol; `cpu`, for two cores, and `smoke`, seconds a run,
-are the same for all estimators of a table.
+are the same for all estimators of a table. The grids of `cpu` reach past what records
+have chosen, so that the choice need not be at an edge.
 """
 
 from collections.abc import Mapping
@@ -26,9 +27,9 @@ class Budget(NamedTuple):
     """The runs of a cell.
 
     Attributes:
-        fields: of the config.
-        grids: the values of fields of which the validation set chooses, by a pattern
-            of the cells they are for; the last one that a cell matches counts.
+        fields: fields of the config.
+        grids: values of fields among which the validation set chooses, by a pattern of
+            cells; the last pattern that a cell matches counts.
         seeds: number of final runs.
         fraction: of the steps, after which the choice is made.
         options: further fields by estimator.
@@ -47,6 +48,10 @@ class Budget(NamedTuple):
 
 def _rates(*values: float) -> dict[str, dict[str, tuple]]:
     return {"*": {"learning_rate": values}}
+
+
+_JANG_CPU_RATES = _rates(3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
+_CPU_RATES = _rates(1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
 
 _SMOKE = Budget(
@@ -105,7 +110,7 @@ _JANG_CPU = Budget(
         "eval_every": 5_000,
         "checkpoint_every": 5_000,
     },
-    grids=_rates(3e-4, 1e-3, 3e-3),
+    grids=_JANG_CPU_RATES,
     seeds=2,
 )
 # Every estimator, at a cost that two cores can spend in some hours.
@@ -127,7 +132,7 @@ def _maddison(samples: int, paper_samples: int, decays: tuple) -> dict[str, Budg
     rates = 1e-4, 3e-4, 1e-3
     return {
         "smoke": _SMOKE._replace(fields=_SMOKE.fields | {"train_samples": 2}),
-        "cpu": Budget(fields(100_000, samples), _rates(*rates), seeds=1),
+        "cpu": Budget(fields(100_000, samples), _CPU_RATES, seeds=1),
         "paper": Budget(
             fields(10_000_000, paper_samples) | _LONG,
             {"*": {"learning_rate": rates, "weight_decay": decays}},
@@ -140,20 +145,19 @@ def _maddison(samples: int, paper_samples: int, decays: tuple) -> dict[str, Budg
 _DENSITY = _maddison(1000, 50_000, (0.0, 0.01, 0.1, 1.0))
 
 
-# Of labels alone nothing is chosen.
-_LABELS_ONLY: Mapping[str, tuple] = {}
+def _m2_grids(**fields: tuple) -> dict[str, dict[str, tuple]]:
+    # Without unlabelled images nothing is chosen.
+    return {"*": fields, "labels_only*": {}}
 
 
 def _m2(cpu: Budget) -> dict[str, Budget]:
     """Budgets of M2; `paper` has as many steps as there are in no paper."""
     return {
-        "smoke": _SMOKE._replace(
-            grids={"*": {"alpha": (0.3, 1.0)}, "labels_only*": _LABELS_ONLY}
-        ),
+        "smoke": _SMOKE._replace(grids=_m2_grids(alpha=(0.3, 1.0))),
         "cpu": cpu,
         "paper": Budget(
             {"num_steps": 500_000},
-            {"*": {"alpha": (0.1, 0.2, 0.3, 0.8, 1.0)}, "labels_only*": _LABELS_ONLY},
+            _m2_grids(alpha=(0.1, 0.2, 0.3, 0.8, 1.0)),
             seeds=5,
             fraction=1.0,
         ),
@@ -172,16 +176,15 @@ _M2_CONV = Budget(
         "eval_every": 250,
         "checkpoint_every": 500,
     },
-    {"*": {"alpha": (1.0, 10.0)}, "labels_only*": _LABELS_ONLY},
+    _m2_grids(alpha=(1.0, 10.0, 100.0, 300.0)),
     seeds=5,
     fraction=0.25,
 )
 _M2_MLP = Budget(
     {"num_steps": 12_000, "batch_size": 50, "eval_samples": 10, "eval_every": 500},
-    {
-        "*": {"alpha": (0.1, 1.0, 10.0), "learning_rate": (1e-3, 3e-3)},
-        "labels_only*": _LABELS_ONLY,
-    },
+    _m2_grids(
+        alpha=(0.1, 1.0, 10.0, 100.0, 300.0), learning_rate=(3e-4, 1e-3, 3e-3, 1e-2)
+    ),
     seeds=5,
 )
 
@@ -190,21 +193,22 @@ _ELBO = {"eval_samples": 1, "train_samples": 1, "report_samples": ()}
 
 
 def _relax(steps: int, **more) -> Budget:
-    """Batches of RELAX, and our learning rates."""
+    """Batches of RELAX, so small that a choice before the end is too early."""
     fields = {"num_steps": steps, "batch_size": 24, **_ELBO, **more}
-    return Budget(fields, _rates(1e-4, 3e-4, 1e-3), seeds=1)
+    return Budget(fields, _CPU_RATES, seeds=1, fraction=1.0)
 
 
 def _gr_mc(samples: int) -> Budget:
     """Steps and batches of GR-MC, and our learning rates."""
     fields = {"num_steps": 50_000, "batch_size": 200, "eval_samples": samples}
-    return Budget(fields, _rates(1e-4, 3e-4, 1e-3), seeds=1)
+    return Budget(fields, _CPU_RATES, seeds=1)
 
 
 def _reinmax(steps: int, **more) -> Budget:
-    """Of ReinMax but for its temperatures, of which it names one, 1.3."""
+    """ReinMax's own, except for the temperatures, of which it names one, 1.3."""
     fields = {"num_steps": steps, "learning_rate": 5e-4, **_ELBO, **more}
-    grids = {"*": {"temperature": (0.5, 1.0, 1.3)}, "*-straight_through": {}}
+    temperatures = 0.25, 0.5, 1.0, 1.3, 2.0
+    grids = {"*": {"temperature": temperatures}, "*-straight_through": {}}
     return Budget(fields, grids, seeds=1)
 
 
@@ -223,7 +227,7 @@ TABLE_BUDGETS: Mapping[str, Mapping[str, Budget]] = {
     "relax": {
         "smoke": _TRAIN_SMOKE,
         "cpu": _relax(100_000),
-        "paper": _relax(2_000_000, **_LONG)._replace(fraction=1.0),
+        "paper": _relax(2_000_000, **_LONG),
     },
     "gr_mc": {
         "smoke": _SMOKE,
@@ -238,7 +242,7 @@ TABLE_BUDGETS: Mapping[str, Mapping[str, Budget]] = {
     },
 }
 
-# Of the three layers of [2]'s figure 4, and of the linear networks of [1].
+# The three layers of [2]'s figure 4, and the categorical VAE of [1].
 _DEEPEST = "configs/structured_prediction.py:392V-240H-240H-240H-392V"
 _STRUCTURED = "--experiment=structured_prediction", f"--config={_DEEPEST}"
 _FIXED = "--config=configs/vae.py", "--config.schedule.rate=0"

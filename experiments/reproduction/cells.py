@@ -2,16 +2,17 @@
 
 import importlib
 import shlex
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from experiments import REPOSITORY
-from experiments.reproduction import grid, records
+from experiments.reproduction import records
 from experiments.reproduction.budgets import FIGURE_BUDGETS, TABLE_BUDGETS
-from experiments.reproduction.published import Row
-from experiments.reproduction.runs import Cell
-from experiments.reproduction.tables import FIGURES, TABLES
+from experiments.reproduction.published import FIGURES, TABLES, Row
+from experiments.reproduction.runs import Cell, with_fields
 
 
 def row_cell(
@@ -23,18 +24,18 @@ def row_cell(
     seeds: int | None = None,
     data_dir: str | None = None,
 ) -> Cell:
-    """What an estimator makes of a row.
+    """The cell of an estimator in a row.
 
     Args:
-        table: the row's.
+        table: name of the row's table.
         row: the row.
         estimator: a name, published there or not.
-        budget: of BUDGETS.
+        budget: one of BUDGETS.
         seeds: instead of the budget's.
-        data_dir: of the rows on Omniglot.
+        data_dir: folder of the data of rows on Omniglot.
     """
     spent = TABLE_BUDGETS[table][budget]
-    make = importlib.import_module(f"configs.{row.experiment}").get_config
+    get_config = importlib.import_module(f"configs.{row.experiment}").get_config
     fields = {**row.fields, **spent.fields, "estimator": estimator}
     fields |= spent.options.get(estimator, {})
     if "dataset.name" in fields:
@@ -44,7 +45,7 @@ def row_cell(
         row=row.name,
         experiment=row.experiment,
         variant=row.variant,
-        config=grid.point_config(make(row.variant), fields),
+        config=with_fields(get_config(row.variant), fields),
         grid=spent.grid(f"{row.name}-{estimator}"),
         fraction=spent.fraction,
         seeds=seeds or spent.seeds,
@@ -53,18 +54,25 @@ def row_cell(
 
 
 def table_cells(
-    table: str, budget: str, estimators: Sequence[str] = (), **given
+    table: str, budget: str, estimators: Sequence[str] = (), **options
 ) -> list[Cell]:
-    """The cells of a table, of some estimators instead of the published ones."""
+    """The cells of a table, of some estimators instead of the published ones.
+
+    Args:
+        table: its name.
+        budget: one of BUDGETS.
+        estimators: names.
+        **options: of `row_cell`.
+    """
     return [
-        row_cell(table, row, estimator, budget, **given)
+        row_cell(table, row, estimator, budget, **options)
         for row in TABLES[table].rows
         for estimator in estimators or row.published
     ]
 
 
-class Drawn(NamedTuple):
-    """A figure: what its script is called with, and the folder that this writes."""
+class FigureRun(NamedTuple):
+    """A figure: the arguments of its script, and the folder that this writes."""
 
     table: str
     arguments: tuple[str, ...]
@@ -75,8 +83,10 @@ class Drawn(NamedTuple):
         """The name that a pattern matches."""
         return self.table
 
+    row = name
+
     @property
-    def is_there(self) -> bool:
+    def is_done(self) -> bool:
         """Whether the script has left its file."""
         return (self.folder / FIGURES[self.table].file).exists()
 
@@ -86,16 +96,16 @@ class Drawn(NamedTuple):
         line = shlex.join(["python", script, *self.arguments])
         return line.replace(f"{REPOSITORY}/", "")
 
-    def make(self) -> None:
+    def complete(self) -> None:
         """Runs the script."""
-        module = importlib.import_module(f"scripts.{FIGURES[self.table].script}")
-        module.main([module.__name__, *self.arguments])
+        script = REPOSITORY / "scripts" / f"{FIGURES[self.table].script}.py"
+        subprocess.run([sys.executable, str(script), *self.arguments], check=True)
 
 
-def make_figure(table: str, budget: str, seeds: int | None) -> Drawn:
+def figure_run(table: str, budget: str, seeds: int | None = None) -> FigureRun:
     """A figure at a budget."""
     folder = records.RESULTS / table / budget
     arguments = *FIGURE_BUDGETS[table][budget], f"{FIGURES[table].out}{folder}"
     if seeds and FIGURES[table].script == "sweep":
         arguments += (f"--seeds={seeds}",)
-    return Drawn(table, arguments, folder)
+    return FigureRun(table, arguments, folder)

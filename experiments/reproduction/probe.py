@@ -1,8 +1,8 @@
-"""A program at one point, where the gradient estimators are compared.
+"""A program at fixed parameters and a batch, where gradient estimators are compared.
 
-That is a task, parameters and a batch. The options of a config are for the estimators
-that have them. What an estimator learns by the way, it has learned from training
-batches before its gradient is looked at, while the parameters stay.
+The options of a config are for the estimators that have them. Baselines and control
+variates are learned from training batches before a gradient is looked at, while the
+parameters stay.
 
 Legend: P parameters that the draws depend on.
 """
@@ -23,7 +23,7 @@ from experiments.engine.batches import batch_indices
 from experiments.engine.step import INIT, ORDER
 from experiments.engine.task import Task
 from experiments.engine.traced import hyper_parameters, static_options
-from experiments.reproduction.grid import point_config
+from experiments.reproduction.runs import with_fields
 from gumbel import quality
 
 ESTIMATORS = gumbel.estimators.ESTIMATORS
@@ -35,7 +35,7 @@ def estimator_config(config: ConfigDict, name: str) -> ConfigDict:
         option for option in config.options if option not in ESTIMATORS[name].hyper
     ]
     fields = {f"options.{option}": None for option in others}
-    return point_config(config, fields | {"estimator": name})
+    return with_fields(config, fields | {"estimator": name})
 
 
 def check_estimators(config: ConfigDict, names: Iterable[str]) -> None:
@@ -61,7 +61,7 @@ def check_estimators(config: ConfigDict, names: Iterable[str]) -> None:
 
 
 class Probe:
-    """One program at one point.
+    """A program at fixed parameters and a batch.
 
     Args:
         task: its program and training data.
@@ -91,8 +91,8 @@ class Probe:
         estimate = gumbel.value_and_grad(name, self.task.program, num_samples=m)
 
         def estimate_at(point, key, temperature, state):
-            given = {"temperature": temperature, "state": state, **hyper}
-            return estimate(key, *point, **given)
+            options = {"temperature": temperature, "state": state, **hyper}
+            return estimate(key, *point, **options)
 
         return estimate_at
 
@@ -120,7 +120,19 @@ class Probe:
                 lambda k: gradient(point, k, temperature, state), key, count
             )
 
-        return lambda *given: moments(self.point, *given)._replace(count=count)
+        return lambda *args: moments(self.point, *args)._replace(count=count)
+
+    def zero_rows(self, name: str) -> Callable[..., jax.Array]:
+        """Makes (key, temperature) -> share of variables without any gradient."""
+        options = {"num_samples": self.config.num_samples, **self.hyper(name)}
+
+        @jax.jit
+        def share(point, key, temperature):
+            return quality.zero_rows(
+                name, self.task.program, key, *point, temperature=temperature, **options
+            )
+
+        return functools.partial(share, self.point)
 
     def warm_up(self, name: str, steps: int) -> Callable[..., Any]:
         """Makes (key, temperature) -> an estimator's state after training batches.
@@ -151,7 +163,7 @@ class Probe:
             batches = jnp.arange(steps), batch_indices(order_key, 0, steps, *sizes)
             return jax.lax.scan(step, fresh, batches)[0]
 
-        return lambda *given: warm(self.point, *given, dict(task.data))
+        return lambda *args: warm(self.point, *args, dict(task.data))
 
     def reference(self, name: str, count: int) -> tuple[np.ndarray, float, str]:
         """The true gradient: enumerated where that is possible.
@@ -169,11 +181,11 @@ class Probe:
         """
         try:
             gradient = self.gradient("exact")
-            one, other = (
+            first, second = (
                 np.asarray(gradient(jax.random.key(seed), 1.0, None)) for seed in (2, 8)
             )
-            if (one == other).all():
-                return one, 0.0, "exact"
+            if (first == second).all():
+                return first, 0.0, "exact"
             name = "exact"
         except ValueError:  # too many joint values to enumerate
             if not ESTIMATORS[name].unbiased:

@@ -9,22 +9,22 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments import REPOSITORY, ConfigError
-from experiments.cli.config import EXPERIMENTS
 from experiments.engine.run_directory import differences, flatten
 
 RESULTS = REPOSITORY / "results"
-# Of a result: how long it took, which no run repeats.
+# In a result: how long the run took, which differs between equal runs.
 TIMINGS = ("seconds", "evaluation_seconds")
 
 
-def make_record(run: Path) -> dict[str, Any]:
+def make_record(run: Path, experiment: str) -> dict[str, Any]:
     """What a finished run wrote about itself, as one object.
 
     Raises:
         FileNotFoundError: if the run is not finished.
     """
     files = ("config", "result", "versions")
-    return {name: json.loads((run / f"{name}.json").read_text()) for name in files}
+    parts = {name: json.loads((run / f"{name}.json").read_text()) for name in files}
+    return {"experiment": experiment, **parts}
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -37,8 +37,11 @@ def read_record(path: Path) -> dict[str, Any]:
         record = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: must be a record ({error})") from None
-    if not isinstance(record, dict) or not {"config", "versions"} <= set(record):
-        raise ConfigError(f"{path}: must be a record, with config, result and versions")
+    names = {"experiment", "config", "versions"}
+    if not isinstance(record, dict) or not names <= set(record):
+        raise ConfigError(
+            f"{path}: must be a record, with experiment, config, result and versions"
+        )
     return record
 
 
@@ -49,35 +52,32 @@ def read_records(folder: str) -> dict[str, dict[str, Any]]:
 
 
 def is_of(record: Mapping[str, Any], config: ConfigDict, free: Sequence[str]) -> bool:
-    """Whether a record is of a config, but for the values of its free fields.
+    """Whether a record is of a config, apart from the values of its free fields.
 
-    Fields that are in one of the two only, newer or older than the record, do not
-    count, and neither does the folder of the data.
+    Fields that only one of the two has, newer or older than the record, do not count,
+    and neither does the folder of the data.
     """
-    theirs, ours = flatten(record["config"]), flatten(config.to_dict())
-    shared = set(theirs) & set(ours) - {*free, "dataset.data_dir"}
-    return not differences(*({n: flat[n] for n in shared} for flat in (theirs, ours)))
+    recorded, current = flatten(record["config"]), flatten(config.to_dict())
+    shared = set(recorded) & set(current) - {*free, "dataset.data_dir"}
+    return not differences(*({n: x[n] for n in shared} for x in (recorded, current)))
 
 
 def config_of(record: Mapping[str, Any]) -> tuple[str, ConfigDict]:
     """The experiment of a record, and its config; newer fields have their default.
 
     Raises:
-        ConfigError: if no experiment has its fields.
+        ConfigError: if the experiment does not have its fields.
     """
-    fields = flatten(record["config"])
-    for experiment in EXPERIMENTS:
-        base = importlib.import_module(f"configs.{experiment}").get_config()
-        if set(fields) <= set(flatten(base.to_dict())):
-            config = base.copy_and_resolve_references()
-            config.update_from_flattened_dict(fields)
-            return experiment, config.lock()
-    raise ConfigError(
-        f"config: its fields must be those of one of {', '.join(EXPERIMENTS)}"
-    )
+    experiment, fields = record["experiment"], flatten(record["config"])
+    config = importlib.import_module(f"configs.{experiment}").get_config()
+    config = config.copy_and_resolve_references()
+    if unknown := sorted(set(fields) - set(flatten(config.to_dict()))):
+        raise ConfigError(f"config.{unknown[0]}: must be a field of {experiment}")
+    config.update_from_flattened_dict(fields)
+    return experiment, config.lock()
 
 
-def other_numbers(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
+def different_numbers(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
     """The numbers of two results that are not equal to the last bit, timings aside."""
     return differences(
         *(
@@ -85,3 +85,24 @@ def other_numbers(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
             for x in (old, new)
         )
     )
+
+
+def edges(record: Mapping[str, Any]) -> list[str]:
+    """Fields whose chosen value is the smallest or largest of those that were tried.
+
+    A wider value might have been better: nobody looked.
+    """
+    selection, config = record.get("selection", []), flatten(record["config"])
+    fields = [name for name in selection[0] if name in config] if selection else []
+    return [
+        field
+        for field in fields
+        if field != "num_steps"
+        and len(tried := {point[field] for point in selection}) > 1
+        and config[field] in (min(tried), max(tried))
+    ]
+
+
+def seconds(record: Mapping[str, Any]) -> float:
+    """How long the training and the evaluation of a record's run took."""
+    return sum(record.get("result", {}).get(name, 0.0) for name in TIMINGS)

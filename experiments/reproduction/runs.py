@@ -1,47 +1,285 @@
-"""Cells of tables as runs: choose on validation, then evaluate once a seed.
+"""The grid engine: runs that differ in fields of their configs, each leaving one file.
 
-What is left of a cell follows from the files of its runs and its records alone, so that
-the same command goes on wherever the last one stopped, and several processes can share
-a table.
+A sweep is a grid whose points are all evaluated on the validation set. A cell of a
+table is a grid whose best point is trained again with final seeds, which read the test
+set.
+What is left to do follows from the files alone, so that the same command continues
+wherever the last one stopped, and several processes can share a table.
 """
 
+import dataclasses
+import functools
 import importlib
+import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import runpy
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import jax
+from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from experiments import REPOSITORY, ConfigError
 from experiments.cli.config import check_config
+from experiments.engine import processes as hosts
 from experiments.engine import report
 from experiments.engine import run_directory as workdir
-from experiments.engine.run_directory import differences, flatten, write_json
+from experiments.engine.devices import sweep_mesh
+from experiments.engine.run_directory import flatten, write_json
 from experiments.engine.step import check_task
+from experiments.engine.task import Task
 from experiments.engine.traced import static_fields
-from experiments.engine.train import train
-from experiments.reproduction import grid
-from experiments.reproduction.records import (
-    config_of,
-    is_of,
-    make_record,
-    other_numbers,
-    read_record,
-)
+from experiments.engine.train import train, train_together
+from experiments.reproduction import records
+
+# What the runs of a group have compiled.
+_compiled: dict[Any, Callable] = {}
 
 
-class Cell(NamedTuple):
-    """What one estimator makes of one row of a table.
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A run, and the file that it leaves when it is finished.
 
     Attributes:
-        table, row: where it stands.
-        experiment, variant: of the config.
-        config: of its final runs, whose fields of the grid and seeds are set later.
-        grid: the values of fields of which the validation set chooses; may be empty.
+        experiment: module of experiments/ and of configs/.
+        variant: of the config.
+        config: the locked config.
+        name: of the run in messages.
+        file: exists once the run is finished.
+        finish: (task, run, mesh) -> contents of the file: trains the run, or continues
+            it, and measures it.
+        is_final: whether the file is a record, and the run reads the test set.
+        free: fields in which a record may differ from the config.
+    """
+
+    experiment: str
+    variant: str
+    config: ConfigDict
+    name: str
+    file: Path
+    finish: Callable[[Task, "Run", Mesh], dict[str, Any]]
+    is_final: bool = False
+    free: Sequence[str] = ()
+
+    @property
+    def directory(self) -> Path:
+        """The run directory, that of the run's own command."""
+        return run_directory(self.experiment, self.variant, self.config)
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the file is there, and is of this run."""
+        if not self.is_final or not self.file.exists():
+            return self.file.exists()
+        record = records.read_record(self.file)
+        return records.is_of(record, self.config, self.free)
+
+    def command(self, path: Path | None = None) -> str:
+        """The command that does the same run, and continues or evaluates it.
+
+        Args:
+            path: the config file; by default the experiment's.
+        """
+        path = path or REPOSITORY / "configs" / f"{self.experiment}.py"
+        default = runpy.run_path(str(path))["get_config"](self.variant)
+        default = flatten(default.to_dict())
+        fields = "".join(
+            f" {shlex.quote(f'--config.{name}={value}')}"
+            for name, value in flatten(self.config.to_dict()).items()
+            if value != default[name]
+        )
+        shown = Path(path).resolve()
+        if shown.is_relative_to(REPOSITORY):
+            shown = shown.relative_to(REPOSITORY)
+        return (
+            f"python -m experiments.{self.experiment} "
+            f"--config={shown}:{self.variant}{fields}"
+        )
+
+
+def run_directory(experiment: str, variant: str, config: ConfigDict) -> Path:
+    """The directory of a run's own command."""
+    return workdir.default_workdir(experiment, variant, config.to_dict())
+
+
+def product(fields: Mapping[str, Sequence]) -> Iterator[dict[str, Any]]:
+    """Every combination of the fields' values; the last field changes fastest."""
+    for values in itertools.product(*fields.values()):
+        yield dict(zip(fields, values, strict=True))
+
+
+def with_fields(base: ConfigDict, fields: Mapping[str, Any]) -> ConfigDict:
+    """A locked copy of a config with other values of some fields.
+
+    A temperature below the floor of its schedule lowers the floor to itself.
+    """
+    config = base.copy_and_resolve_references()
+    if "temperature" in fields and "schedule.minimum" not in fields:
+        floor = min(base.schedule.minimum, fields["temperature"])
+        fields = {**fields, "schedule.minimum": floor}
+    config.update_from_flattened_dict(fields)
+    return config.lock()
+
+
+def read_shard(text: str) -> slice:
+    """Reads i/n, i from 0: every n-th of what there is to do, from the i-th on.
+
+    Raises:
+        ConfigError: if it is not that.
+    """
+    index, _, count = text.partition("/")
+    if not (index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+        raise ConfigError(f"--shard={text}: must be i/n with i from 0 to n − 1")
+    return slice(int(index), None, int(count))
+
+
+def check(runs: Iterable[Run]) -> None:
+    """Checks runs before any training; those of one compiled step share their task.
+
+    Raises:
+        ConfigError: if a run is impossible.
+        DataError: if a data set cannot be read.
+    """
+    for group in _groups(runs):
+        module = importlib.import_module(f"experiments.{group[0].experiment}")
+        for run in group:
+            check_config(run.config, module.rules())
+        check_task(module.make_task(group[0].config), group[0].config)
+
+
+def complete(runs: Sequence[Run], announce: Callable[[Run], None]) -> None:
+    """Does the runs that are not done, and writes their files.
+
+    Args:
+        runs: of one grid, done or not.
+        announce: called with each run before it begins.
+
+    Raises:
+        Interrupted: on SIGTERM or Ctrl-C in training, with the state saved.
+    """
+    for group in _groups(runs):
+        left = hosts.on_first(
+            lambda group=group: [i for i, run in enumerate(group) if not run.is_done]
+        )
+        if not left:
+            continue
+        config = group[0].config
+        module = importlib.import_module(f"experiments.{group[0].experiment}")
+        task, mesh = module.make_task(config), _mesh(config, len(group))
+        group = [group[i] for i in left]
+        _compiled.clear()
+        if len(group) > 1 and trains_as_one():
+            print(f"training {len(group)} runs as one on {mesh.size} devices")
+            configs = [run.config for run in group]
+            directories = [run.directory for run in group]
+            train_together(task, configs, directories, mesh, _compiled)
+        for run in group:
+            announce(run)
+            # Tells it from single runs.
+            _write(run.directory / "grid.json", {"name": run.name})
+            _write(run.file, run.finish(task, run, mesh))
+
+
+def _write(path: Path, contents: Mapping[str, Any]) -> None:
+    def write() -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(path, contents)
+
+    hosts.on_first(write)
+
+
+def _groups(runs: Iterable[Run]) -> list[list[Run]]:
+    """The runs, those together that share a compiled step."""
+    groups: dict[Any, list[Run]] = {}
+    for run in runs:
+        key = run.experiment, run.is_final, static_fields(run.config)
+        groups.setdefault(key, []).append(run)
+    return list(groups.values())
+
+
+def trains_as_one() -> bool:
+    """Whether runs that share a compiled step are one vmap, split over the devices.
+
+    They are on accelerators, which one run does not fill, where the generator draws the
+    same for a key in a vmap, as JAX's other ones do not. On a CPU a vmap takes longer
+    than one run after the other.
+    """
+    threefry = jax.config.jax_default_prng_impl == "threefry2x32"
+    return jax.default_backend() != "cpu" and threefry
+
+
+def _mesh(config: ConfigDict, count: int) -> Mesh:
+    return sweep_mesh(count if trains_as_one() else 1, config.batch_size)
+
+
+def validate(task: Task, run: Run, mesh: Mesh) -> dict[str, Any]:
+    """Trains a run, or continues it, without reading the test set.
+
+    Returns:
+        The steps and the `valid_…` metrics of the best validation, and as `chosen_by`
+        the number that decides, lower being better; or as `diverged` which metric was
+        not finite at which step.
+    """
+    steps = {"steps": run.config.num_steps}
+    try:
+        options = {"mesh": mesh, "compiled": _compiled}
+        train(task, run.config, run.directory, train_only=True, **options)
+    except FloatingPointError as error:
+        print(f"diverged: {error}")
+        return steps | {"diverged": _reason(error)}
+    lines = hosts.on_first(lambda: report.read_metrics(run.directory / "metrics.jsonl"))
+    best = min((line for line in lines if "valid_nll" in line), key=task.choose_by)
+    metrics = {name: best[name] for name in best if name.startswith("valid_")}
+    print("  " + ", ".join(f"{name} {value}" for name, value in metrics.items()))
+    return steps | metrics | {"chosen_by": task.choose_by(best)}
+
+
+def _reason(error: FloatingPointError) -> str:
+    return str(error).partition(";")[0]
+
+
+def evaluate(
+    task: Task, run: Run, mesh: Mesh, *, selection: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """Trains and evaluates a final run, whose record has what it was chosen from."""
+    try:
+        options = {"mesh": mesh, "compiled": _compiled}
+        result = train(task, run.config, run.directory, **options)
+        record = records.make_record(run.directory, run.experiment)
+        print(report.summary(result, run.directory), flush=True)
+    except FloatingPointError as error:
+        print(f"diverged: {error}")
+        record = {
+            "experiment": run.experiment,
+            "config": run.config.to_dict(),
+            "diverged": _reason(error),
+            "versions": workdir.versions(task.checksum),
+        }
+    if selection:
+        shown = [dict(point) for point in selection]
+        for point in shown:
+            point.pop("chosen_by", None)
+        record["selection"] = shown
+    return record
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """What one estimator makes of one row of a table: a grid, a choice, final runs.
+
+    Attributes:
+        table: its name.
+        row: name of the row.
+        experiment: module of experiments/ and of configs/.
+        variant: of the config.
+        config: of the final runs, but for the fields of the grid and the seeds.
+        grid: values of fields among which the validation set chooses; may be empty.
         fraction: of the steps, after which it chooses.
         seeds: number of final runs; seed n sets every field of the config called seed.
-        folder: of its records.
+        folder: of the records.
     """
 
     table: str
@@ -59,197 +297,92 @@ class Cell(NamedTuple):
         """ROW-ESTIMATOR."""
         return f"{self.row}-{self.config.estimator}"
 
-    def record(self, seed: int) -> Path:
-        """The file of the record of a final run."""
-        return self.folder / f"{self.name}-seed{seed}.json"
+    def points(self) -> list[Run]:
+        """The points of the grid, trained for a fraction of the steps."""
+        steps = max(1, round(self.fraction * self.config.num_steps))
+        return [self._point(values, steps) for values in product(self.grid)]
 
+    def _point(self, values: Mapping[str, Any], steps: int) -> Run:
+        fields = self._seed(0) | dict(values) | {"num_steps": steps}
+        config = with_fields(self.config, fields)
+        text = ", ".join(f"{field}={value}" for field, value in values.items())
+        file = run_directory(self.experiment, self.variant, config) / "validation.json"
+        name = f"{self.table}/{self.name}, {text}"
+        return Run(self.experiment, self.variant, config, name, file, validate)
 
-class Run(NamedTuple):
-    """A run of a cell: a point of its grid, or a final run of a seed.
+    def _seed(self, seed: int) -> dict[str, int]:
+        names = flatten(self.config.to_dict())
+        return {name: seed for name in names if name.split(".")[-1] == "seed"}
 
-    `values` are those of the fields of the grid; None in a final run before there is a
-    choice, when those in its config stand for them.
-    """
+    def finals(self, selection: Sequence[Mapping[str, Any]] | None = None) -> list[Run]:
+        """The final runs; before a choice the config stands for what is chosen.
 
-    cell: Cell
-    values: Mapping[str, Any] | None
-    seed: int
-    is_final: bool
-
-    @property
-    def config(self) -> ConfigDict:
-        """The config of the run."""
-        config = self.cell.config
-        names = [n for n in flatten(config.to_dict()) if n.split(".")[-1] == "seed"]
-        fields = dict.fromkeys(names, self.seed) | dict(self.values or {})
-        if not self.is_final:
-            steps = round(self.cell.fraction * config.num_steps)
-            fields["num_steps"] = max(1, steps)
-        return grid.point_config(config, fields)
-
-    @property
-    def directory(self) -> Path:
-        """That of the run's own command."""
-        cell, config = self.cell, self.config.to_dict()
-        return workdir.default_workdir(cell.experiment, cell.variant, config)
-
-    @property
-    def validation(self) -> Path:
-        """The file of what a point of the grid is chosen by, there once it is done."""
-        return self.directory / "validation.json"
-
-    def __str__(self) -> str:
-        if self.is_final:
-            return f"{self.cell.table}/{self.cell.name}, seed {self.seed}"
-        values = ", ".join(f"{n}={v}" for n, v in self.values.items())
-        return f"{self.cell.table}/{self.cell.name}, {values}"
-
-
-def points(cell: Cell) -> list[Run]:
-    """The points of the grid of a cell."""
-    return [Run(cell, values, 0, False) for values in grid.product(cell.grid)]
-
-
-def selection(cell: Cell) -> list[dict[str, Any]] | None:
-    """What the points of a cell's grid came to; None while one is not done.
-
-    Returns:
-        Of each point the values of its fields, its steps, and what `grid.trained` says.
-    """
-    runs = points(cell)
-    if not all(run.validation.exists() for run in runs):
-        return None
-    return [run.values | json.loads(run.validation.read_text()) for run in runs]
-
-
-def chosen(cell: Cell, found: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """The values of the best point of a selection; None if all of them diverged."""
-    good = [point for point in found if "diverged" not in point]
-    if not good:
-        return None
-    best = min(good, key=lambda point: point["chosen_by"])
-    return {name: best[name] for name in cell.grid}
-
-
-def missing(cell: Cell) -> list[int]:
-    """The seeds of a cell that have no record of its config."""
-
-    def is_there(seed: int) -> bool:
-        path, config = cell.record(seed), Run(cell, None, seed, True).config
-        return path.exists() and is_of(read_record(path), config, [*cell.grid])
-
-    return [seed for seed in range(cell.seeds) if not is_there(seed)]
-
-
-def left(cell: Cell) -> list[Run]:
-    """The runs of a cell that are not done, in order; none if its grid diverged."""
-    seeds = missing(cell)
-    if not seeds:
-        return []
-    if not cell.grid:
-        return [Run(cell, {}, seed, True) for seed in seeds]
-    found = selection(cell)
-    if found is None:
-        todo = [run for run in points(cell) if not run.validation.exists()]
-        return todo + [Run(cell, None, seed, True) for seed in seeds]
-    values = chosen(cell, found)
-    return [Run(cell, values, seed, True) for seed in seeds if values is not None]
-
-
-def command(run: Run) -> str:
-    """The command of a run; where a choice is not made yet, CHOSEN stands for it."""
-    cell = run.cell
-    file = str(REPOSITORY / "configs" / f"{cell.experiment}.py")
-    line = grid.command(cell.experiment, file, cell.variant, run.config)
-    if not run.is_final:
-        return f"{line} --train_only"
-    if run.values is None:
-        line += "".join(f" --config.{field}=CHOSEN" for field in cell.grid)
-    return line
-
-
-def check(cells: Iterable[Cell]) -> None:
-    """Checks that cells can run; those of a row share their task.
-
-    Raises:
-        ConfigError: if one of them cannot.
-        DataError: if the data set of one cannot be read.
-    """
-    row, task = None, None
-    for cell in cells:
-        module = importlib.import_module(f"experiments.{cell.experiment}")
-        for run in [*points(cell), Run(cell, None, 0, True)]:
-            check_config(run.config, module.rules())
-        if (cell.table, cell.row) != row:
-            row, task = (cell.table, cell.row), module.make_task(cell.config)
-        check_task(task, cell.config)
-
-
-def reproduce(cells: Sequence[Cell], progress: Callable[[Run], None]) -> None:
-    """Does what is left of cells.
-
-    Args:
-        cells: what to do, in order.
-        progress: called with every run before it begins.
-
-    Raises:
-        Interrupted: on SIGTERM or Ctrl-C in training, with the state saved.
-    """
-    for cell in cells:
-        shared, task, compiled, mesh = None, None, {}, None
-        while runs := left(cell):
-            run = runs[0]
-            progress(run)
-            if _shared(run) != shared:
-                module = importlib.import_module(f"experiments.{cell.experiment}")
-                shared, task, compiled = _shared(run), module.make_task(run.config), {}
-                mesh = grid.mesh_of(run.config, _count(run))
-                alike = [other for other in runs if _shared(other) == shared]
-                directories = [(one.config, one.directory) for one in alike]
-                grid.train_as_one(task, directories, mesh, compiled)
-            (_finish if run.is_final else _validate)(run, task, compiled, mesh)
-        if missing(cell):
-            print(f"{cell.table}/{cell.name}: diverged at every value of its grid")
-
-
-def _shared(run: Run) -> tuple[str, bool]:
-    """What runs of a cell have in common that can train as one."""
-    return static_fields(run.config), run.is_final
-
-
-def _count(run: Run) -> int:
-    """How many runs of its cell can train as one with a run, at most."""
-    return run.cell.seeds if run.is_final else len(points(run.cell))
-
-
-def _validate(run: Run, task, compiled, mesh) -> None:
-    """Trains a point of a grid and writes what it is chosen by."""
-    found = grid.trained(task, run.config, run.directory, compiled, mesh)
-    write_json(run.validation, found | {"steps": run.config.num_steps})
-    print("  " + ", ".join(f"{name} {value}" for name, value in found.items()))
-
-
-def _finish(run: Run, task, compiled, mesh) -> None:
-    """Trains and evaluates a final run and writes its record."""
-    cell, config = run.cell, run.config
-    try:
-        result = train(task, config, run.directory, compiled=compiled, mesh=mesh)
-        record = make_record(run.directory)
-        print(report.summary(result, run.directory), flush=True)
-    except FloatingPointError as error:
-        print(f"diverged: {error}")
-        record = {
-            "config": config.to_dict(),
-            "diverged": str(error).partition(";")[0],
-            "versions": workdir.versions(task.checksum),
-        }
-    if cell.grid:
-        record["selection"] = [
-            {name: value for name, value in point.items() if name != "chosen_by"}
-            for point in selection(cell)
+        Args:
+            selection: of `selection`, the choice among which is set.
+        """
+        values = choose(selection, self.grid) if selection else {}
+        return [
+            Run(
+                self.experiment,
+                self.variant,
+                with_fields(self.config, self._seed(seed) | values),
+                f"{self.table}/{self.name}, seed {seed}",
+                self.folder / f"{self.name}-seed{seed}.json",
+                functools.partial(evaluate, selection=selection or ()),
+                is_final=True,
+                # A temperature may have moved its floor.
+                free=(*self.grid, *["schedule.minimum"] * ("temperature" in self.grid)),
+            )
+            for seed in range(self.seeds)
         ]
-    cell.folder.mkdir(parents=True, exist_ok=True)
-    write_json(cell.record(run.seed), record)
+
+    def selection(self) -> list[dict[str, Any]] | None:
+        """Values and validation of every point of the grid; None while one is left."""
+        files = [(values, point.file) for values, point in self._pairs()]
+        if not all(file.exists() for _, file in files):
+            return None
+        return [values | json.loads(file.read_text()) for values, file in files]
+
+    def _pairs(self) -> Iterator[tuple[dict[str, Any], Run]]:
+        return zip(product(self.grid), self.points(), strict=True)
+
+    def left(self) -> list[Run]:
+        """The runs that are not done, in order; none where the whole grid diverged."""
+        finals = [run for run in self.finals() if not run.is_done]
+        if not finals or not self.grid:
+            return finals
+        selection = self.selection()
+        if selection is None:
+            return [run for run in self.points() if not run.is_done] + finals
+        return finals if choose(selection, self.grid) is not None else []
+
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing is left to do."""
+        return not self.left()
+
+    def complete(self, announce: Callable[[Run], None]) -> None:
+        """Does what is left; see `complete`."""
+        if self.is_done:
+            return
+        if not self.grid:
+            return complete(self.finals(), announce)
+        complete(self.points(), announce)
+        selection = self.selection()
+        if choose(selection, self.grid) is None:
+            return print(f"{self.table}/{self.name}: diverged at every point")
+        return complete(self.finals(selection), announce)
+
+
+def choose(
+    selection: Sequence[Mapping[str, Any]], fields: Iterable[str]
+) -> dict[str, Any] | None:
+    """The values of the best point of a selection; None if all of them diverged."""
+    points = [point for point in selection if "diverged" not in point]
+    if not points:
+        return None
+    best = min(points, key=lambda point: point["chosen_by"])
+    return {name: best[name] for name in fields}
 
 
 def rerun(path: Path, data_dir: str | None) -> tuple[list[str], list[str]]:
@@ -257,7 +390,7 @@ def rerun(path: Path, data_dir: str | None) -> tuple[list[str], list[str]]:
 
     Args:
         path: of the record.
-        data_dir: where the data is here; None: where the record says.
+        data_dir: folder of the data here; None: as in the record.
 
     Returns:
         What differs of the numbers, to the last bit, and of the versions, in words.
@@ -266,16 +399,15 @@ def rerun(path: Path, data_dir: str | None) -> tuple[list[str], list[str]]:
         ConfigError: if the file is no record of a whole run.
         Interrupted: on SIGTERM or Ctrl-C in training, with the state saved.
     """
-    record = read_record(path)
+    record = records.read_record(path)
     if "result" not in record:
         raise ConfigError(f"{path}: must be a record of a run that did not diverge")
-    experiment, config = config_of(record)
+    experiment, config = records.config_of(record)
     if data_dir is not None:
-        config = grid.point_config(config, {"dataset.data_dir": data_dir})
+        config = with_fields(config, {"dataset.data_dir": data_dir})
     task = importlib.import_module(f"experiments.{experiment}").make_task(config)
-    now = workdir.versions(task.checksum)
-    settings = {"config": config.to_dict(), "versions": now}
-    run = workdir.default_workdir("again", path.stem, settings)
-    result = train(task, config, run)
-    numbers = other_numbers(record["result"], result)
-    return numbers, differences(record["versions"], now)
+    versions = workdir.versions(task.checksum)
+    settings = {"config": config.to_dict(), "versions": versions}
+    result = train(task, config, workdir.default_workdir("again", path.stem, settings))
+    numbers = records.different_numbers(record["result"], result)
+    return numbers, workdir.differences(record["versions"], versions)

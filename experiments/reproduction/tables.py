@@ -1,12 +1,345 @@
-"""All tables and figures that there are to reproduce, by name."""
+"""Tables beside the published numbers, as Markdown and as CSV, from records alone."""
 
-from collections.abc import Mapping
+import csv
+import io
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
-from experiments.reproduction import published
-from experiments.reproduction.later import LATER, SWEEPS
-from experiments.reproduction.published import PAPERS, Figure, Table
+import numpy as np
 
-__all__ = ["FIGURES", "TABLES"]
+from experiments.engine import report
+from experiments.engine.run_directory import flatten
+from experiments.reproduction import records
+from experiments.reproduction.budgets import TABLE_BUDGETS
+from experiments.reproduction.published import TABLES, Column, Row
+from gumbel.estimators import ESTIMATORS
 
-TABLES: Mapping[str, Table] = {**PAPERS, **LATER}
-FIGURES: Mapping[str, Figure] = {**published.FIGURES, **SWEEPS}
+MISS, EDGE = "✗", "◂"
+
+
+class Entry(NamedTuple):
+    """The records of an estimator in a row.
+
+    Attributes:
+        table: its name.
+        row: the row.
+        estimator: published there or not.
+        files: of the records.
+        records: in order of their seeds.
+    """
+
+    table: str
+    row: Row
+    estimator: str
+    files: Sequence[Path]
+    records: Sequence[Mapping[str, Any]]
+
+    @property
+    def whole(self) -> list[Mapping[str, Any]]:
+        """The records of runs that did not diverge."""
+        return [record for record in self.records if "result" in record]
+
+    def numbers(self, column: Column) -> list[float]:
+        """The numbers of a column, one a seed."""
+        results = [record["result"][column.split] for record in self.whole]
+        return [column.scale * result[column.name] for result in results]
+
+    def mean(self, column: Column) -> float | None:
+        """The mean over seeds; None where all of them diverged."""
+        numbers = self.numbers(column)
+        return float(np.mean(numbers)) if numbers else None
+
+    def spread(self, column: Column) -> float | None:
+        """The standard deviation over seeds, or the standard error of a single one."""
+        numbers = self.numbers(column)
+        if len(numbers) > 1:
+            return float(np.std(numbers, ddof=1))
+        result = self.whole[0]["result"][column.split] if numbers else {}
+        stderr = result.get(f"{column.name}_stderr")
+        return None if stderr is None else column.scale * stderr
+
+    def published(self, column: Column) -> float | None:
+        """The published number of a column, where there is one."""
+        columns = [c for c in TABLES[self.table].columns if c.is_published]
+        numbers = self.row.published.get(self.estimator, ())
+        return dict(zip(columns, numbers, strict=False)).get(column)
+
+
+def read(table: str, budget: str) -> list[Entry]:
+    """The records of a table, row by row: first of the published estimators."""
+    entries, folder = [], records.RESULTS / table / budget
+    for row in TABLES[table].rows:
+        others = [e for e in ESTIMATORS if e not in row.published]
+        for estimator in [*row.published, *others]:
+            files = sorted(
+                folder.glob(f"{row.name}-{estimator}-seed[0-9]*.json"),
+                key=lambda path: int(path.stem.rpartition("-seed")[2]),
+            )
+            if files:
+                contents = [records.read_record(file) for file in files]
+                entries.append(Entry(table, row, estimator, files, contents))
+    return entries
+
+
+def heading(name: str, budget: str) -> str:
+    """The title of a table with its conditions."""
+    every = [record for entry in read(name, budget) for record in entry.records]
+    return (
+        f"{TABLES[name].title}: {shared(every, 'num_steps')} steps of "
+        f"{shared(every, 'optimizer')}, batch {shared(every, 'batch_size')}, m = "
+        f"{shared(every, 'eval_samples')}, budget `{budget}`"
+    )
+
+
+def table(name: str, budget: str) -> str:
+    """A table with its conditions and its orderings, as Markdown."""
+    columns, entries = TABLES[name].columns, read(name, budget)
+    fields = _grid_fields(name, budget)
+    costs = {e.estimator: ESTIMATORS[e.estimator].evaluations for e in entries}
+    # A column for what a step costs, where that differs.
+    cost = ["evaluations"] * (len(set(costs.values())) > 1)
+    header = ["row", "estimator"]
+    for column in columns:
+        header += [column.label, *["published", "difference"] * column.is_published]
+    header += [*cost, *fields, "steps", "best at", "seeds"]
+    rows = []
+    for entry in entries:
+        cells = []
+        for column in columns:
+            cells.append(_number(entry, column))
+            cells += _beside(entry, column) if column.is_published else []
+        cells[0] = f"[{cells[0]}](results/{name}/{budget}/{entry.files[0].name})"
+        cells += [costs[entry.estimator]] * len(cost)
+        cells += [*(_choice(entry, field) for field in fields), *_steps(entry)]
+        rows.append([entry.row.name, f"`{entry.estimator}`", *cells])
+    notes = [f"{TABLES[name].title}: {conditions(name, budget, entries)}"]
+    if columns[0].name.startswith("nll"):
+        notes += [
+            _orderings(entries, columns[0]),
+            *(_best(entries, c) for c in columns),
+        ]
+    return "\n\n".join([report.markdown(header, rows), *filter(None, notes)])
+
+
+def _grid_fields(name: str, budget: str) -> list[str]:
+    grids = TABLE_BUDGETS[name][budget].grids.values()
+    return list(dict.fromkeys(itertools.chain.from_iterable(grids)))
+
+
+def _number(entry: Entry, column: Column) -> str:
+    mean, spread = entry.mean(column), entry.spread(column)
+    if mean is None:
+        return "diverged"
+    return f"{mean:.2f}" if spread is None else f"{mean:.2f} ± {spread:.2f}"
+
+
+def _beside(entry: Entry, column: Column) -> list[str]:
+    """The published number, and our difference from it, marked beyond the tolerance."""
+    published, mean = entry.published(column), entry.mean(column)
+    if published is None:
+        return ["–", "–"]
+    if mean is None:
+        return [f"{published}", MISS]
+    mark = f" {MISS}" if abs(mean - published) > column.tolerance else ""
+    return [f"{published}", f"{mean - published:+.2f}{mark}"]
+
+
+def _choice(entry: Entry, field: str) -> str:
+    """The value of a field, and whether it was chosen, and chosen at an edge."""
+    first = entry.records[0]
+    value = f"{flatten(first['config'])[field]:g}"
+    if field not in _selection(first)[0]:
+        return f"{value} (set)"
+    return f"{value} {EDGE}" if field in records.edges(first) else value
+
+
+def _selection(record: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    return record.get("selection", [{}])
+
+
+def _steps(entry: Entry) -> list[str]:
+    """The steps, at which of them validation was best over the seeds, and the seeds."""
+    seeds, whole = len(entry.records), len(entry.whole)
+    best = sorted({record["result"]["best_step"] for record in entry.whole})
+    ends = " to ".join(f"{step:,}" for step in [*best[:1], *best[1:][-1:]])
+    steps = f"{entry.records[0]['config']['num_steps']:,}"
+    return [steps, ends or "–", f"{seeds}" if whole == seeds else f"{whole} of {seeds}"]
+
+
+def shared(every: Sequence[Mapping[str, Any]], field: str) -> str:
+    """The values of a field in the configs of records, in words."""
+    values = {record["config"][field] for record in every}
+    return " or ".join(x if isinstance(x, str) else f"{x:,}" for x in sorted(values))
+
+
+def conditions(name: str, budget: str, entries: Sequence[Entry]) -> str:
+    """What the records of a table have in common, and how to read its marks."""
+    every = [record for entry in entries for record in entry.records]
+    cells = sum(len(row.published) for row in TABLES[name].rows)
+    published = [entry for entry in entries if entry.estimator in entry.row.published]
+    tolerances = ", ".join(
+        f"{c.tolerance:g} for {c.label}" for c in TABLES[name].columns if c.is_published
+    )
+    edge = ""
+    if any(map(records.edges, every)):
+        edge = (
+            f" {EDGE} is a choice at the edge of its grid: further ones may be better."
+        )
+    return (
+        f"{len(published)} of {cells} cells at budget `{budget}`. "
+        f"{shared(every, 'num_steps')} steps of {shared(every, 'optimizer')}, batch "
+        f"{shared(every, 'batch_size')}; nll is L_m with m = "
+        f"{shared(every, 'eval_samples')}, in nats; {_choices(name, budget, every)}. "
+        "Tested are the parameters of the step that is best on validation (best at). ± "
+        "is the standard deviation over seeds, of a single seed the standard error "
+        f"over images; {MISS} is a mean off by more than {tolerances}, about the noise "
+        f"of the papers, which print no error bars.{edge} {_machines(every)}."
+    )
+
+
+def _choices(name: str, budget: str, every: Sequence[Mapping[str, Any]]) -> str:
+    """Which values of which fields were tried, and after how many of the steps."""
+    texts, shares = [], set()
+    for field in _grid_fields(name, budget):
+        values = {p[field] for r in every for p in _selection(r) if field in p}
+        if values:
+            texts.append(f"{field} from {', '.join(f'{v:g}' for v in sorted(values))}")
+    for record in every:
+        steps = {point.get("steps") for point in _selection(record)} - {None}
+        shares |= {100 * step / record["config"]["num_steps"] for step in steps}
+    if not texts:
+        return "no field was chosen among values"
+    known = "" if all("selection" in x for x in every) else ", or (set) beforehand"
+    share = " or ".join(f"{share:g}" for share in sorted(shares))
+    return (
+        f"{'; '.join(texts)}, by the best validation of {share} % of the steps{known}"
+    )
+
+
+def _machines(every: Sequence[Mapping[str, Any]]) -> str:
+    machines = {(x["versions"]["jax"], x["versions"]["device_kind"]) for x in every}
+    return f"jax {' or '.join(', '.join(machine) for machine in sorted(machines))}"
+
+
+def means(entries: Sequence[Entry], column: Column) -> dict[str, dict[str, float]]:
+    """The means over seeds, by row and estimator, of what did not diverge."""
+    rows: dict[str, dict[str, float]] = {}
+    for entry in entries:
+        row = rows.setdefault(entry.row.name, {})
+        if entry.whole:
+            row[entry.estimator] = entry.mean(column)
+    return rows
+
+
+def best(entries: Sequence[Entry], column: Column) -> dict[str, str]:
+    """The estimator with the lowest mean of each row that has several."""
+    rows = means(entries, column)
+    return {row: min(x, key=x.get) for row, x in rows.items() if len(x) > 1}
+
+
+def _best(entries: Sequence[Entry], column: Column) -> str:
+    names: dict[str, list[str]] = {}
+    for row, estimator in best(entries, column).items():
+        names.setdefault(estimator, []).append(row)
+    parts = [
+        f"`{name}` in {'all rows' if len(names) == 1 else ', '.join(rows)}"
+        for name, rows in names.items()
+    ]
+    return f"Of these, the least {column.label}: {'; '.join(parts)}." if parts else ""
+
+
+def _orderings(entries: Sequence[Entry], column: Column) -> str:
+    """Which published orderings within the rows hold in our records."""
+    holds, ties, reverse = [], [], []
+    for row, ours in means(entries, column).items():
+        same_row = [entry for entry in entries if entry.row.name == row]
+        published = {entry.estimator: entry.published(column) for entry in same_row}
+        names = [name for name in ours if published[name] is not None]
+        for better, worse in itertools.permutations(names, 2):
+            if published[worse] - published[better] <= column.tolerance:
+                continue
+            gap = ours[worse] - ours[better]
+            strict = holds if gap > 0 else reverse
+            kind = ties if abs(gap) <= column.tolerance else strict
+            kind.append(f"{row} `{better}` before `{worse}`")
+    count = len(holds) + len(ties) + len(reverse)
+    text = [
+        f"Within the rows: of the {count} published orderings by more than "
+        f"{column.tolerance} nats, {len(holds)} hold"
+    ]
+    text += [f"within {column.tolerance} nats here: {', '.join(ties)}"] if ties else []
+    text += [f"the other way round: {', '.join(reverse)}"] if reverse else []
+    return f"{'; '.join(text)}." if count else ""
+
+
+def glance(name: str, budget: str) -> str:
+    """The numbers of each estimator on each network, the best of a network in bold."""
+    entries, columns = read(name, budget), TABLES[name].columns
+    lowest = [best(entries, column) for column in columns]
+    networks = {entry.row.name: entry.row for entry in entries}
+    rows = []
+    for estimator, kind in ESTIMATORS.items():
+        by_row = {e.row.name: e for e in entries if e.estimator == estimator}
+        cells = [_glance_cell(by_row.get(n), columns, lowest) for n in networks]
+        unbiased = "yes" if kind.unbiased else "no"
+        if by_row:
+            rows.append([f"`{estimator}`", unbiased, kind.evaluations, *cells])
+    header = ["estimator", "unbiased", "evaluations", *map(label, networks.values())]
+    every = [record for entry in entries for record in entry.records]
+    counts = sorted({len(entry.records) for entry in entries})
+    seeds = f"{' or '.join(map(str, counts))} seed{'s' * (counts != [1])}"
+    note = (
+        f"{TABLES[name].title}: {' / '.join(column.label for column in columns)}, nll "
+        f"being L_m with m = {shared(every, 'eval_samples')}, in nats, mean over "
+        f"{seeds}. {shared(every, 'num_steps')} steps of {shared(every, 'optimizer')}, "
+        f"batch {shared(every, 'batch_size')}; {_choices(name, budget, every)}. "
+        "Published numbers, standard errors, learning rates and records are in "
+        f"[table.md](results/{name}/{budget}/table.md)."
+    )
+    return f"{report.markdown(header, rows)}\n\n{note}"
+
+
+def _glance_cell(entry: Entry | None, columns, lowest) -> str:
+    if entry is None or not entry.whole:
+        return "–" if entry is None else "diverged"
+    texts = []
+    for column, names in zip(columns, lowest, strict=True):
+        is_best = names.get(entry.row.name) == entry.estimator
+        mean = f"{entry.mean(column):.2f}"
+        texts.append(f"**{mean}**" if is_best else mean)
+    return " / ".join(texts)
+
+
+def label(row: Row, separator: str = ", ") -> str:
+    """The experiment and the variant of a row."""
+    return f"{row.experiment.replace('_', ' ')}{separator}{row.variant}"
+
+
+def as_csv(name: str, budget: str) -> str:
+    """A table as CSV, every number in a column of its own."""
+    lines = []
+    for entry in read(name, budget):
+        line = {"row": entry.row.name, "estimator": entry.estimator}
+        for column in TABLES[name].columns:
+            line[column.label] = _short(entry.mean(column))
+            line[f"{column.label}, spread"] = _short(entry.spread(column))
+            if column.is_published:
+                line[f"{column.label}, published"] = entry.published(column)
+        config = flatten(entry.records[0]["config"])
+        line |= {field: config[field] for field in _grid_fields(name, budget)}
+        line |= {"at an edge": " ".join(records.edges(entry.records[0]))}
+        line |= {"steps": config["num_steps"], "seeds": len(entry.records)}
+        line |= {"diverged": len(entry.records) - len(entry.whole)}
+        line |= {"first record": entry.files[0].name}
+        lines.append(line)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)
+    return text.getvalue()
+
+
+def _short(number: float | None) -> str:
+    return "" if number is None else f"{number:.6g}"

@@ -16,7 +16,8 @@ from typing import Any
 
 from experiments import REPOSITORY
 from experiments.engine.run_directory import versions, write_json
-from experiments.reproduction.training_table import FLOOR, table
+from experiments.reproduction.other_tables import FLOOR
+from experiments.reproduction.other_tables import training_table as table
 from scripts.benchmarks import floor, fresh, ours
 from scripts.benchmarks.clock import machine, medians
 from scripts.benchmarks.implementations import (

@@ -1,5 +1,6 @@
 """Runs that train as one, split over fake devices: as if one after the other."""
 
+import json
 import re
 import signal
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 import runs
-from experiments import Interrupted
+from experiments import Interrupted, vae
 from experiments.engine import devices as mesh
 from experiments.engine import report
 from experiments.engine import run_directory as workdir
@@ -16,7 +17,8 @@ from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.report import read_metrics
 from experiments.engine.together import Together
 from experiments.engine.traced import hyper_parameters
-from experiments.reproduction import grid, sweep
+from experiments.reproduction import runs as grids
+from experiments.reproduction import sweep
 
 RATES = (0.05, 0.02, 1e38, 0.1, 0.01)  # the third diverges
 
@@ -25,7 +27,7 @@ RATES = (0.05, 0.02, 1e38, 0.1, 0.01)  # the third diverges
 def eight(monkeypatch):
     """All eight devices, taken for accelerators."""
     monkeypatch.setattr(mesh, "all_devices", jax.devices)
-    monkeypatch.setattr(grid, "trains_as_one", lambda config: True)
+    monkeypatch.setattr(grids, "trains_as_one", lambda: True)
 
 
 def task(config=None):
@@ -38,14 +40,18 @@ def task(config=None):
 def points(root, monkeypatch):
     """Points in a folder, each with a learning rate and a seed of its own."""
     monkeypatch.setattr(workdir, "REPOSITORY", root)
+    monkeypatch.setattr(vae, "make_task", task)
     base = runs.config(estimator="exact")
     return [
-        point
+        sweep.make_point("vae", "x", base, {"learning_rate": rate, "seed": seed}, 1)
         for seed, rate in enumerate(RATES)
-        for point in sweep.make_points(
-            "vae", "x", base, {"learning_rate": [rate], "seed": [seed]}
-        )
     ]
+
+
+def complete(points):
+    """Trains and evaluates points; the contents of their files."""
+    grids.complete(points, lambda run: None)
+    return [json.loads(point.file.read_text()) for point in points]
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +59,16 @@ def apart(tmp_path_factory):
     """What the points come to one after the other, and the points."""
     with pytest.MonkeyPatch.context() as patch:
         made = points(tmp_path_factory.mktemp("apart"), patch)
-        return sweep.run_points(task, made, 1), made
+        return complete(made), made
 
 
 def assert_same(found, made, apart):
     """The same findings, files and steps; numbers up to rounding."""
     for ours, theirs, *pair in zip(found, apart[0], made, apart[1], strict=True):
         assert ours.keys() == theirs.keys()
-        files = [{p.name for p in point.run.iterdir()} for point in pair]
+        files = [{p.name for p in point.directory.iterdir()} for point in pair]
         assert files[0] == files[1]
-        configs = [(point.run / "config.json").read_text() for point in pair]
+        configs = [(point.directory / "config.json").read_text() for point in pair]
         assert configs[0] == configs[1]
         assert ours["diverged"] == theirs["diverged"]
         if ours["diverged"]:
@@ -70,9 +76,9 @@ def assert_same(found, made, apart):
         for bound in ("discrete", "relaxed"):
             values = [list(f[bound].values()) for f in (ours, theirs)]
             np.testing.assert_allclose(*values, rtol=1e-4)
-        saved = [sorted((p.run / "checkpoints").iterdir()) for p in pair]
+        saved = [sorted((p.directory / "checkpoints").iterdir()) for p in pair]
         assert [[path.name for path in paths] for paths in saved] == [["10", "20"]] * 2
-        lines = [read_metrics(point.run / "metrics.jsonl") for point in pair]
+        lines = [read_metrics(point.directory / "metrics.jsonl") for point in pair]
         for one, other in zip(*map(runs.without_timings, lines), strict=True):
             assert [*one] == [*other]
             values = [list(line.values()) for line in (one, other)]
@@ -83,7 +89,7 @@ def test_points_as_one_are_the_points_one_by_one(
     eight, apart, tmp_path, monkeypatch, capsys
 ):
     made = points(tmp_path, monkeypatch)
-    found = sweep.run_points(task, made, 1)
+    found = complete(made)
     assert "training 5 runs as one on 8 devices" in capsys.readouterr().out
     assert [f["diverged"] for f in found] == [False, False, True, False, False]
     assert len({f["discrete"]["nll"] for f in found if not f["diverged"]}) == 4
@@ -100,7 +106,10 @@ def test_broken_off_they_continue_from_where_each_is(
 
     def saved():
         return [
-            max((int(p.name) for p in (point.run / "checkpoints").glob("*")), default=0)
+            max(
+                (int(p.name) for p in (point.directory / "checkpoints").glob("*")),
+                default=0,
+            )
             for point in made
         ]
 
@@ -115,7 +124,7 @@ def test_broken_off_they_continue_from_where_each_is(
 
         patch.setattr(Checkpoints, "save", killing)
         with pytest.raises(Killed):
-            sweep.run_points(task, made, 1)
+            complete(made)
     assert saved() == [10, 10, 0, 0, 0]
     with monkeypatch.context() as patch:
         write, sent = report.MetricsLog.write, []
@@ -128,9 +137,9 @@ def test_broken_off_they_continue_from_where_each_is(
 
         patch.setattr(report.MetricsLog, "write", stopping)
         with pytest.raises(Interrupted, match="^stopped at step 5 of 20$"):
-            sweep.run_points(task, made, 1)
+            complete(made)
     assert saved() == [20, 20, 0, 5, 5]
-    assert_same(sweep.run_points(task, made, 1), made, apart)
+    assert_same(complete(made), made, apart)
 
 
 @pytest.mark.parametrize("count, expected", [(2, ["all-reduce"]), (8, [])])

@@ -10,18 +10,16 @@ import gumbel
 from experiments import ConfigError
 from experiments.cli.config import check_config
 from experiments.engine.run_directory import flatten
-from experiments.reproduction import grid, records
-from experiments.reproduction import runs as reproduction
+from experiments.reproduction import records, sweep
+from experiments.reproduction import runs as engine
 from experiments.reproduction.budgets import (
     BUDGETS,
     FIGURE_BUDGETS,
     OPTIONS,
     TABLE_BUDGETS,
 )
-from experiments.reproduction.cells import make_figure, table_cells
-from experiments.reproduction.runs import Run
-from experiments.reproduction.tables import FIGURES, TABLES
-from scripts import sweep
+from experiments.reproduction.cells import figure_run, table_cells
+from experiments.reproduction.published import FIGURES, TABLES
 
 # How ml_collections loads a config file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -116,13 +114,13 @@ def test_later_estimators_are_compared_with_those_of_the_papers():
 def test_every_cell_has_a_config_that_can_run(table, budget):
     cells = table_cells(table, budget)
     assert len(cells) == COUNTS[table][1]
-    assert len({cell.record(0) for cell in cells}) == len(cells)
+    assert len({cell.finals()[0].file for cell in cells}) == len(cells)
     for cell in cells:
         rules = importlib.import_module(f"experiments.{cell.experiment}").rules()
-        for run in [*reproduction.points(cell), Run(cell, None, 1, True)]:
+        for run in [*cell.points(), cell.finals()[-1]]:
             check_config(run.config, rules)
         spent = TABLE_BUDGETS[table][budget]
-        (steps,) = {run.config.num_steps for run in reproduction.points(cell)}
+        (steps,) = {run.config.num_steps for run in cell.points()}
         assert steps == pytest.approx(spent.fraction * cell.config.num_steps)
         assert cell.folder.parts[-3:] == ("results", table, budget)
 
@@ -140,9 +138,9 @@ def test_a_few_steps_of_each_experiment_can_be_traced(noise):
         "reinmax-mlp-reinmax",
     }
     cells = [cell for table in TABLES for cell in table_cells(table, "smoke")]
-    found = [cell for cell in cells if cell.name in chosen]
-    assert len(found) == len(chosen)
-    reproduction.check(found)
+    selected = [cell.finals()[0] for cell in cells if cell.name in chosen]
+    assert len(selected) == len(chosen)
+    engine.check(selected)
 
 
 def test_all_estimators_of_a_row_have_the_same_budget():
@@ -210,20 +208,18 @@ def test_omniglot_is_where_the_flag_says():
 
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_the_sweep_of_figure_4_can_be_parsed(budget):
-    drawn = make_figure("maddison_figure4", budget, 2)
-    parsed = sweep.parse(["sweep", *drawn.arguments])
+    figure = figure_run("maddison_figure4", budget, 2)
+    parsed = sweep.parse(["sweep", *figure.arguments])
     assert parsed.fields["temperature"][0] == 1 and parsed.seeds == 2
-    assert parsed.base.model.num_layers == 3 and parsed.out == drawn.folder
-    (config, *_) = grid.product(parsed.fields)
-    assert config == {"temperature": 1.0}
+    assert parsed.base.model.num_layers == 3 and parsed.out == figure.folder
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
 def test_the_sweep_of_the_vae_has_every_objective_and_no_annealing(budget):
-    drawn = make_figure("vae_temperature", budget, None)
-    parsed = sweep.parse(["sweep", *drawn.arguments])
+    figure = figure_run("vae_temperature", budget)
+    parsed = sweep.parse(["sweep", *figure.arguments])
     assert set(parsed.fields["objective"]) == set(gumbel.programs.KL_FORMS)
-    assert parsed.base.schedule.rate == 0 and parsed.out == drawn.folder
+    assert parsed.base.schedule.rate == 0 and parsed.out == figure.folder
     assert set(FIGURE_BUDGETS) == set(FIGURES)
 
 
@@ -234,13 +230,13 @@ def test_committed_records_are_of_the_budget_of_their_folder(table, budget):
     cells = {cell.name: cell for cell in every}
     for path in (records.RESULTS / table / budget).glob("*.json"):
         name, _, seed = path.stem.rpartition("-seed")
-        record, run = json.loads(path.read_text()), Run(cells[name], None, 0, True)
+        record, run = json.loads(path.read_text()), cells[name].finals()[0]
         config = record["config"]
         assert config["seed"] == int(seed)
         config["seed"] = 0
         if "labelled" in config:
             config["labelled"]["seed"] = 0
-        assert records.is_of(record, run.config, [*run.cell.grid]), path.name
+        assert records.is_of(record, run.config, run.free), path.name
         # Nothing was chosen by the test set.
         best = min(
             (p for p in record.get("selection", []) if "diverged" not in p),
@@ -248,7 +244,9 @@ def test_committed_records_are_of_the_budget_of_their_folder(table, budget):
             default=None,
         )
         flat = flatten(config)
-        assert best is None or all(best[f] == flat[f] for f in cells[name].grid)
+        assert best is None or all(
+            v == flat[f] for f, v in best.items() if f in flat and f != "num_steps"
+        )
         if "result" in record:
             assert np.isfinite(record["result"]["test"]["nll"])
 
@@ -258,6 +256,6 @@ def test_an_unknown_variant_would_be_seen():
         importlib.import_module("configs.vae").get_config("300H=784V")
     with pytest.raises(ConfigError, match="config.eval_samples=0"):
         cell = table_cells("jang_table1", "smoke")[0]
-        config = grid.point_config(cell.config, {"eval_samples": 0})
+        config = engine.with_fields(cell.config, {"eval_samples": 0})
         rules = importlib.import_module(f"experiments.{cell.experiment}").rules()
         check_config(config, rules)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -11,37 +12,39 @@ from experiments import ConfigError
 from experiments.reproduction import records
 
 
-def record(config, **fields):
+def make_record(config, experiment="vae"):
     """What a run of a config would leave, read from its file."""
-    made = {"config": config.to_dict(), "result": {}, "versions": {}}
-    return json.loads(json.dumps(made | fields))
+    record = {"experiment": experiment, "config": config.to_dict()}
+    return json.loads(json.dumps(record | {"result": {}, "versions": {}}))
 
 
 @pytest.mark.parametrize("module", [vae, structured_prediction, semi_supervised])
 def test_a_record_has_the_experiment_and_config_it_was_made_of(module):
     for variant in module.VARIANTS:
         config = module.get_config(variant)
-        found = records.config_of(record(config))
-        assert found[0] == module.__name__.removeprefix("configs.")
-        assert found[1].to_dict() == config.to_dict()
+        experiment = module.__name__.removeprefix("configs.")
+        result = records.config_of(make_record(config, experiment))
+        assert result[0] == experiment
+        assert result[1].to_dict() == config.to_dict()
 
 
 def test_fields_newer_than_a_record_have_their_default():
-    old = record(runs.config(model__prior="uniform"))
+    old = make_record(runs.config(model__prior="uniform"))
     del old["config"]["weight_decay"], old["config"]["model"]["centring"]
     experiment, config = records.config_of(old)
     assert (experiment, config.model.prior) == ("vae", "uniform")
     assert (config.weight_decay, config.model.centring) == (0.0, None)
 
 
-def test_fields_of_no_experiment_are_refused():
-    with pytest.raises(ConfigError, match="must be those of one of semi_supervised, "):
-        records.config_of({"config": {"seed": 0, "colour": "red"}})
+def test_fields_of_another_experiment_are_refused():
+    record = {"experiment": "vae", "config": {"seed": 0, "colour": "red"}}
+    with pytest.raises(ConfigError, match="config.colour: must be a field of vae"):
+        records.config_of(record)
 
 
 def test_which_config_a_record_is_of():
     config = runs.config("6H-784V", learning_rate=0.1, report_samples=(2,))
-    old = record(config)
+    old = make_record(config)
     assert records.is_of(old, config, ())
     for field, value in (("seed", 1), ("report_samples", ()), ("model.code", "plain")):
         other = config.copy_and_resolve_references()
@@ -58,14 +61,14 @@ def test_which_config_a_record_is_of():
 def test_the_last_bit_of_a_number_counts_and_timings_do_not():
     old = {"seconds": 1.0, "evaluation_seconds": 2.0, "test": {"nll": 0.1, "m": 3}}
     new = {"seconds": 9.0, "test": {"nll": 0.1, "m": 3}}
-    assert records.other_numbers(old, new) == []
+    assert records.different_numbers(old, new) == []
     new["test"]["nll"] = math.nextafter(0.1, 1)
-    assert len(records.other_numbers(old, new)) == 1
-    (text,) = records.other_numbers(old, {"test": {"nll": 0.1}})
+    assert len(records.different_numbers(old, new)) == 1
+    (text,) = records.different_numbers(old, {"test": {"nll": 0.1}})
     assert text == "test.m is 3 there, absent now"
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"config": {}}'])
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"config": {}, "versions": {}}'])
 def test_what_is_no_record_is_refused(tmp_path, text):
     path = tmp_path / "record.json"
     path.write_text(text)
@@ -76,10 +79,38 @@ def test_what_is_no_record_is_refused(tmp_path, text):
 
 
 def test_all_committed_records_can_be_run_again():
-    found = 0
+    count = 0
     for path in sorted(records.RESULTS.rglob("*.json")):
-        content = json.loads(path.read_text())
-        if "result" in content:
-            records.config_of(content)
-            found += 1
-    assert found
+        record = json.loads(path.read_text())
+        if "result" in record:
+            records.config_of(records.read_record(path))
+            count += 1
+    assert count
+
+
+def test_an_edge_is_the_smallest_or_largest_of_several_values():
+    def edges(rate, alpha, alphas):
+        points = [
+            {"learning_rate": rate, "alpha": alpha, "steps": 5}
+            for rate, alpha in zip((0.1, 0.2, 0.3), alphas, strict=True)
+        ]
+        config = {"learning_rate": rate, "alpha": alpha}
+        return records.edges({"config": config, "selection": points})
+
+    assert edges(0.2, 1.0, (1.0, 1.0, 1.0)) == []
+    assert edges(0.3, 1.0, (1.0, 1.0, 1.0)) == ["learning_rate"]
+    assert edges(0.1, 2.0, (2.0, 1.0, 3.0)) == ["learning_rate"]
+    assert edges(0.2, 3.0, (1.0, 2.0, 3.0)) == ["alpha"]
+    assert records.edges({"config": {"learning_rate": 0.1}}) == []
+
+
+def test_no_choice_is_at_the_edge_of_its_grid_but_for_those_in_the_list():
+    """A wider value was tried and is worse; edge.txt counts down the exceptions."""
+    found = set()
+    for path in records.RESULTS.glob("*/*/*-seed0.json"):
+        table, budget, _ = path.relative_to(records.RESULTS).parts
+        cell = path.stem.removesuffix("-seed0")
+        for field in records.edges(records.read_record(path)):
+            found.add(f"{table}/{budget}/{cell} {field}")
+    lines = Path(__file__).with_name("edge.txt").read_text().splitlines()
+    assert sorted(found) == [line for line in lines if not line.startswith("#")]

@@ -1,4 +1,4 @@
-"""Cells as runs: the choice on validation, what is left, and what a record says.
+"""The grid engine: the choice on validation, what is left, and what a record says.
 
 Most tests train nothing: `trained` writes what a run would leave.
 """
@@ -7,6 +7,8 @@ import dataclasses
 import json
 import shlex
 
+import jax
+import numpy as np
 import pytest
 
 import runs
@@ -15,9 +17,8 @@ from experiments import REPOSITORY, ConfigError, Interrupted, vae
 from experiments.cli import launch
 from experiments.engine import run_directory as workdir
 from experiments.engine.run_directory import write_json
-from experiments.reproduction import grid
-from experiments.reproduction import runs as reproduction
-from experiments.reproduction.runs import Cell, Run
+from experiments.reproduction import runs as engine
+from experiments.reproduction.runs import Cell
 
 # How ml_collections loads a config file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -31,12 +32,12 @@ def root(monkeypatch, tmp_path):
     return tmp_path
 
 
-def cell(root, config=None, **fields):
+def make_cell(root, config=None, **fields):
     config = config or runs.config(num_steps=40)
-    given = {"table": "table", "row": "row", "experiment": "vae"}
-    given |= {"grid": {"learning_rate": RATES}, "seeds": 2, "fraction": 0.25}
-    given |= {"variant": "categorical", "folder": root / "results"}
-    return Cell(config=config, **given | fields)
+    defaults = {"table": "table", "row": "row", "experiment": "vae"}
+    defaults |= {"grid": {"learning_rate": RATES}, "seeds": 2, "fraction": 0.25}
+    defaults |= {"variant": "categorical", "folder": root / "results"}
+    return Cell(config=config, **defaults | fields)
 
 
 @pytest.fixture
@@ -48,7 +49,7 @@ def trained(monkeypatch, root):
     nlls = {0.01: (9.0, 5.0), 0.1: (7.0, 8.0), 1.0: (8.0, 1.0)}
     log = []
 
-    def train(task, config, run, *, train_only=False, compiled, mesh):
+    def train(task, config, run, *, train_only=False, **_):
         kind = "point" if train_only else "final"
         log.append((kind, config.learning_rate, config.num_steps, config.seed))
         valid, test = nlls[config.learning_rate]
@@ -68,51 +69,52 @@ def trained(monkeypatch, root):
         write_json(run / "result.json", result)
         return result
 
-    monkeypatch.setattr(grid, "train", train)
-    monkeypatch.setattr(reproduction, "train", train)
+    monkeypatch.setattr(engine, "train", train)
     monkeypatch.setattr(vae, "make_task", lambda config: runs.task())
     train.nlls, train.log = nlls, log
     return train
 
 
-def reproduce(*cells):
-    """Does what is left; the runs that it announced."""
+def complete(*cells):
+    """Does what is left; the runs that were announced."""
     announced = []
-    reproduction.reproduce(cells, announced.append)
+    for cell in cells:
+        cell.complete(announced.append)
     return announced
 
 
 def read(cell, seed):
-    return json.loads(cell.record(seed).read_text())
+    return json.loads(cell.finals()[seed].file.read_text())
 
 
 def test_the_validation_set_chooses_after_a_part_of_the_steps(root, trained):
-    made = cell(root)
-    planned = reproduction.left(made)
-    announced = reproduce(made)
+    cell = make_cell(root)
+    planned = cell.left()
+    announced = complete(cell)
     assert trained.log == [("point", rate, 10, 0) for rate in RATES] + [
         ("final", 0.1, 40, seed) for seed in (0, 1)
     ]
-    assert [str(run) for run in planned] == [str(run) for run in announced]
-    assert str(announced[0]) == "table/row-gumbel_softmax, learning_rate=0.01"
-    assert str(announced[-1]) == "table/row-gumbel_softmax, seed 1"
-    assert reproduction.left(made) == []
+    assert [run.name for run in planned] == [run.name for run in announced]
+    assert announced[0].name == "table/row-gumbel_softmax, learning_rate=0.01"
+    assert announced[-1].name == "table/row-gumbel_softmax, seed 1"
+    assert cell.is_done
 
 
 def test_a_record_says_what_was_chosen_from_what(root, trained):
-    made = cell(root)
-    reproduce(made)
+    cell = make_cell(root)
+    complete(cell)
     for seed in (0, 1):
-        found = read(made, seed)
-        assert found["config"]["learning_rate"] == 0.1
-        assert found["config"]["seed"] == seed
-        assert found["result"]["test"]["nll"] == 8.0
-        assert found["versions"] == {"jax": "1"}
-        assert found["selection"] == [
+        record = read(cell, seed)
+        assert record["experiment"] == "vae"
+        assert record["config"]["learning_rate"] == 0.1
+        assert record["config"]["seed"] == seed
+        assert record["result"]["test"]["nll"] == 8.0
+        assert record["versions"] == {"jax": "1"}
+        assert record["selection"] == [
             {"learning_rate": rate, "valid_nll": trained.nlls[rate][0], "steps": 10}
             for rate in RATES
         ]
-    assert made.record(1).name == "row-gumbel_softmax-seed1.json"
+    assert cell.finals()[1].file.name == "row-gumbel_softmax-seed1.json"
 
 
 def test_the_task_says_what_is_best(root, trained, monkeypatch):
@@ -122,23 +124,45 @@ def test_the_task_says_what_is_best(root, trained, monkeypatch):
         )
 
     monkeypatch.setattr(vae, "make_task", make_task)
-    made = cell(root)
-    reproduce(made)
-    assert read(made, 0)["config"]["learning_rate"] == 0.01
+    cell = make_cell(root)
+    complete(cell)
+    assert read(cell, 0)["config"]["learning_rate"] == 0.01
     # And which of a run's validations counts.
-    assert read(made, 0)["selection"][0]["valid_nll"] == 10.0
+    assert read(cell, 0)["selection"][0]["valid_nll"] == 10.0
+
+
+def test_a_chosen_temperature_below_its_floor_moves_the_floor(root, trained):
+    config = runs.config(num_steps=40, learning_rate=0.1)
+    cell = make_cell(root, config, grid={"temperature": (0.25, 2.0)}, seeds=1)
+    floors = [run.config.schedule.minimum for run in cell.points()]
+    assert floors == [0.25, 0.5]
+    complete(cell)  # both are as good: the first is chosen
+    assert read(cell, 0)["config"]["schedule"]["minimum"] == 0.25
+    assert cell.is_done
+
+
+def test_only_threefry_draws_the_same_in_a_vmap_and_only_accelerators_gain(monkeypatch):
+    monkeypatch.setattr(jax, "default_backend", lambda: "tpu")
+    for impl in ("threefry2x32", "rbg", "unsafe_rbg"):
+        keys = jax.random.split(jax.random.key(0, impl=impl), 3)
+        alone = np.stack([jax.random.bits(key, (4,)) for key in keys])
+        same = np.array_equal(jax.vmap(lambda k: jax.random.bits(k, (4,)))(keys), alone)
+        with jax.default_prng_impl(impl):
+            assert engine.trains_as_one() == same
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    assert not engine.trains_as_one()
 
 
 def test_on_accelerators_points_train_as_one_and_then_seeds(root, trained, monkeypatch):
     together = []
 
-    def train_together(task, configs, directories, mesh, compiled):
+    def train_together(task, configs, directories, *_):
         together.append([(c.learning_rate, c.seed, c.num_steps) for c in configs])
         assert len(set(directories)) == len(configs)
 
-    monkeypatch.setattr(grid, "trains_as_one", lambda config: True)
-    monkeypatch.setattr(grid, "train_together", train_together)
-    reproduce(cell(root, fraction=1.0))
+    monkeypatch.setattr(engine, "trains_as_one", lambda: True)
+    monkeypatch.setattr(engine, "train_together", train_together)
+    complete(make_cell(root, fraction=1.0))
     points = [(rate, 0, 40) for rate in RATES]
     assert together == [points, [(0.1, 0, 40), (0.1, 1, 40)]]
     assert len(trained.log) == 5
@@ -151,41 +175,38 @@ def test_stopped_anywhere_the_rest_is_done(root, trained, monkeypatch, after):
             raise Interrupted
         return trained(*args, **kwargs)
 
-    made = cell(root)
-    for module in (grid, reproduction):
-        monkeypatch.setattr(module, "train", interrupted)
-    with pytest.raises(Interrupted):
-        reproduce(made)
-    assert len(reproduction.left(made)) == 5 - after
-    for module in (grid, reproduction):
-        monkeypatch.setattr(module, "train", trained)
-    reproduce(made)
+    cell = make_cell(root)
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "train", interrupted)
+        with pytest.raises(Interrupted):
+            complete(cell)
+    assert len(cell.left()) == 5 - after
+    complete(cell)
     kinds = [kind for kind, *_ in trained.log]
     assert kinds == ["point"] * 3 + ["final"] * 2
-    reproduce(made)
+    complete(cell)
     assert len(trained.log) == 5
 
 
 def test_what_is_recorded_is_not_done_again_and_more_seeds_are(root, trained):
-    reproduce(cell(root))
+    complete(make_cell(root))
     before = len(trained.log)
-    reproduce(cell(root, seeds=3))
+    complete(make_cell(root, seeds=3))
     assert trained.log[before:] == [("final", 0.1, 40, 2)]
     # A record of another budget is not this cell's.
-    other = cell(root, config=runs.config(num_steps=40, batch_size=4))
-    assert reproduction.missing(other) == [0, 1]
+    other = make_cell(root, config=runs.config(num_steps=40, batch_size=4))
+    assert not any(run.is_done for run in other.finals())
     # Nor does a grid that has grown make a record another one.
-    grown = cell(root, grid={"learning_rate": (0.5, *RATES)})
-    assert reproduction.missing(grown) == []
+    assert make_cell(root, grid={"learning_rate": (0.5, *RATES)}).is_done
 
 
 def test_divergence_is_recorded_and_not_chosen(root, trained, capsys):
     trained.nlls[0.1] = None, None
-    made = cell(root)
-    reproduce(made)
-    found = read(made, 0)
-    assert found["config"]["learning_rate"] == 1.0
-    assert found["selection"][1] == {
+    cell = make_cell(root)
+    complete(cell)
+    record = read(cell, 0)
+    assert record["config"]["learning_rate"] == 1.0
+    assert record["selection"][1] == {
         "learning_rate": 0.1,
         "diverged": "step 5: objective is nan",
         "steps": 10,
@@ -194,68 +215,65 @@ def test_divergence_is_recorded_and_not_chosen(root, trained, capsys):
 
 def test_divergence_at_every_point_ends_the_cell(root, trained, capsys):
     trained.nlls |= dict.fromkeys(RATES, (None, None))
-    other = cell(root, row="other", grid={"learning_rate": (2.0,)})
+    other = make_cell(root, row="other", grid={"learning_rate": (2.0,)})
     trained.nlls[2.0] = 1.0, 1.0
-    made = cell(root)
-    reproduce(made, other)
-    assert "row-gumbel_softmax: diverged at every value" in capsys.readouterr().out
-    assert reproduction.left(made) == [] == reproduction.left(other)
-    assert not made.record(0).exists() and other.record(0).exists()
+    cell = make_cell(root)
+    complete(cell, other)
+    assert "row-gumbel_softmax: diverged at every point" in capsys.readouterr().out
+    assert cell.is_done and other.is_done
+    files = [each.finals()[0].file.exists() for each in (cell, other)]
+    assert files == [False, True]
 
 
 def test_divergence_of_a_final_run_is_its_record(root, trained, monkeypatch):
-    def late(*args, **kwargs):
+    def late(*args, train_only=False, **kwargs):
+        if train_only:
+            return trained(*args, train_only=True, **kwargs)
         raise FloatingPointError("step 35: state_max is inf; last good: step 30, in x")
 
-    monkeypatch.setattr(reproduction, "train", late)
-    made = cell(root)
-    reproduce(made)
-    found = read(made, 1)
-    assert found["diverged"] == "step 35: state_max is inf"
-    assert "result" not in found and found["versions"]["dataset_checksum"] == "c0ffee"
-    assert len(found["selection"]) == 3
-    assert reproduction.left(made) == []
+    monkeypatch.setattr(engine, "train", late)
+    cell = make_cell(root)
+    complete(cell)
+    record = read(cell, 1)
+    assert record["diverged"] == "step 35: state_max is inf"
+    assert "result" not in record and record["versions"]["dataset_checksum"] == "c0ffee"
+    assert len(record["selection"]) == 3 and record["experiment"] == "vae"
+    assert cell.is_done
 
 
 def test_without_a_grid_there_is_nothing_to_choose(root, trained):
-    made = cell(root, grid={}, config=runs.config(learning_rate=1.0), seeds=1)
-    reproduce(made)
+    cell = make_cell(root, grid={}, config=runs.config(learning_rate=1.0), seeds=1)
+    complete(cell)
     assert trained.log == [("final", 1.0, 20, 0)]
-    assert "selection" not in read(made, 0)
+    assert "selection" not in read(cell, 0)
 
 
-def test_whole_runs_of_a_grid_are_the_final_runs(root, trained):
-    """A paper that chose among whole runs: that of seed 0 is there, to be evaluated."""
-    made = cell(root, fraction=1.0)
-    reproduce(made)
-    directories = {run.directory for run in reproduction.points(made)}
-    assert Run(made, {"learning_rate": 0.1}, 0, True).directory in directories
-    assert Run(made, {"learning_rate": 0.1}, 1, True).directory not in directories
+def test_a_whole_run_of_a_grid_is_the_final_run_of_seed_0(root, trained):
+    cell = make_cell(root, fraction=1.0)
+    complete(cell)
+    directories = {run.directory for run in cell.points()}
+    finals = [run.directory in directories for run in cell.finals(cell.selection())]
+    assert finals == [True, False]
 
 
-def test_commands_are_those_of_the_runs(root, trained):
-    made = cell(root)
-    lines = [reproduction.command(run) for run in reproduction.left(made)]
-    assert [line.endswith(" --train_only") for line in lines] == [True] * 3 + [
-        False
-    ] * 2
-    assert all(line.endswith("--config.learning_rate=CHOSEN") for line in lines[3:])
-    file = str(REPOSITORY / "configs/vae.py")
-    for run in reproduction.points(made):
-        arguments = shlex.split(reproduction.command(run))[3:]
+def test_a_command_is_that_of_the_run(root):
+    for run in make_cell(root).points():
+        python, _, module, *arguments = shlex.split(run.command())
+        assert (python, module) == ("python", "experiments.vae")
+        file = str(REPOSITORY / "configs/vae.py")
         assert launch.parse(["", *arguments], "vae", file).workdir == run.directory
 
 
 def test_a_seed_is_that_of_labels_and_of_the_run(root):
-    made = cell(root, config=semi_supervised(), experiment="semi_supervised", grid={})
-    config = Run(made, {}, 7, True).config
+    fields = {"experiment": "semi_supervised", "variant": "mlp", "grid": {}, "seeds": 8}
+    config = make_cell(root, config=semi_supervised(), **fields).finals()[7].config
     assert (config.seed, config.labelled.seed) == (7, 7)
     assert semi_supervised().labelled.seed == 0
 
 
-def test_what_cannot_run_is_said_before_any_training(root, noise, monkeypatch):
+def test_what_cannot_run_is_refused_before_any_training(root, noise):
     good = runs.config(estimator="exact", model__num_variables=2, model__num_classes=3)
-    reproduction.check([cell(root, config=good)])
+    engine.check(make_cell(root, config=good).points())
     for fields, message in (
         ({"estimator": "vimco"}, "config.num_samples=1: must be an integer ≥ 2"),
         ({"estimator": "exact"}, "joint values for each"),
@@ -263,6 +281,14 @@ def test_what_cannot_run_is_said_before_any_training(root, noise, monkeypatch):
         ({"eval_every": 7}, "must be a multiple of"),
     ):
         with pytest.raises(ConfigError, match=message):
-            reproduction.check([cell(root, config=runs.config(**fields))])
+            engine.check(make_cell(root, config=runs.config(**fields)).finals())
     with pytest.raises(ConfigError, match="config.learning_rate=-1"):
-        reproduction.check([cell(root, config=good, grid={"learning_rate": (-1,)})])
+        grid = {"learning_rate": (-1,)}
+        engine.check(make_cell(root, config=good, grid=grid).points())
+
+
+def test_the_last_field_of_a_product_changes_fastest():
+    points = list(engine.product({"b": (1, 2), "a": ("x", "y")}))
+    assert [list(fields.items()) for fields in points] == [
+        [("b", b), ("a", a)] for b in (1, 2) for a in ("x", "y")
+    ]

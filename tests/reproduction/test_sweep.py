@@ -1,19 +1,18 @@
+"""Sweeps: values, mistakes, bounds against enumeration, and the files they leave."""
+
 import functools
 import itertools
 import json
-import shlex
 
 import jax
 import numpy as np
 import pytest
 
 import runs
-from experiments import REPOSITORY, Interrupted, vae
-from experiments.cli import launch
+from experiments import ConfigError, Interrupted, vae
 from experiments.engine import run_directory as workdir
-from experiments.engine.devices import make_mesh
-from experiments.reproduction import grid, sweep
-from scripts import sweep as script
+from experiments.reproduction import runs as engine
+from experiments.reproduction import sweep
 
 # How ml_collections loads a config file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -27,11 +26,13 @@ def root(monkeypatch, tmp_path):
     return tmp_path
 
 
-def task(config=None):
+@pytest.fixture
+def tiny(monkeypatch):
     """The tiny task without its test set: what reads it fails."""
-    tiny = runs.task()
-    del tiny.evaluation["test"]
-    return tiny
+    task = runs.task()
+    del task.evaluation["test"]
+    monkeypatch.setattr(vae, "make_task", lambda config: task)
+    return task
 
 
 def config():
@@ -40,10 +41,54 @@ def config():
 
 def points(**fields):
     fields = {name.replace("__", "."): values for name, values in fields.items()}
-    return sweep.make_points("vae", "categorical", config(), fields)
+    return [
+        sweep.make_point("vae", "categorical", config(), values, SAMPLES)
+        for values in engine.product(fields)
+    ]
 
 
-call = functools.partial(runs.call_script, script)
+def complete(points):
+    """Trains and evaluates points; the contents of their files."""
+    engine.complete(points, lambda run: None)
+    return [json.loads(point.file.read_text()) for point in points]
+
+
+call = functools.partial(runs.call_script, sweep)
+
+
+@pytest.mark.parametrize(
+    "text, field, values",
+    [
+        ("temperature=0.1,1,2e0", "temperature", (0.1, 1.0, 2.0)),
+        ("schedule.rate=0, 1e-5", "schedule.rate", (0.0, 1e-5)),
+        ("prior_temperature=1", "prior_temperature", (1.0,)),  # unset in the config
+        ("num_samples=1,5", "num_samples", (1, 5)),
+        ("objective=soft_mass,analytic", "objective", ("soft_mass", "analytic")),
+    ],
+)
+def test_values_have_the_type_of_their_field(text, field, values):
+    result = sweep.read_values(runs.config(), text)
+    assert result == (field, values)
+    assert [type(value) for value in result[1]] == [type(value) for value in values]
+
+
+REFUSED = {
+    "slope.rat=1": "config.slope.rat: unknown field; did you mean slope.rate",
+    "slope=1": "config.slope: unknown field",
+    "temperature=1,warm": "config.temperature='warm': must be a number",
+    "num_samples=1,2.5": "config.num_samples='2.5': must be an integer",
+    "model.hidden=(8,)": "config.model.hidden=(8,): only numbers and names can be",
+    "temperature=1,1.0": "config.temperature=1.0: must be given once",
+    "temperature=1,": "--sweep=temperature=1,: must be temperature=VALUE,VALUE,…",
+    "temperature": "--sweep=temperature: must be temperature=VALUE,VALUE,…",
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_other_values_are_refused(text):
+    with pytest.raises(ConfigError) as refusal:
+        sweep.read_values(runs.config(), text)
+    assert str(refusal.value).startswith(REFUSED[text])
 
 
 MISTAKES = {
@@ -76,46 +121,32 @@ def test_mistakes_are_one_line_before_training(argument, capsys, noise, root):
     assert not any(root.iterdir())
 
 
-def test_points_are_the_product_in_the_directories_of_their_own_commands():
-    found = points(temperature=(0.25, 2.0), learning_rate=(1e-3,), seed=(0, 1))
-    fields = [tuple(point.fields.values()) for point in found]
-    assert fields == [(t, 1e-3, seed) for t in (0.25, 2.0) for seed in (0, 1)]
-    # A temperature below the floor is the floor; one above leaves it.
-    floors = [point.config.schedule.minimum for point in found]
+def test_points_have_a_temperature_below_its_floor_as_the_floor():
+    points_ = points(temperature=(0.25, 2.0), learning_rate=(1e-3,), seed=(0, 1))
+    floors = [point.config.schedule.minimum for point in points_]
     assert floors == [0.25, 0.25, 0.5, 0.5]
-    file = str(REPOSITORY / "configs/vae.py")
-    for point in found:
-        command = grid.command("vae", file, "categorical", point.config)
-        python, _, module, *arguments = shlex.split(command)
-        assert (python, module) == ("python", "experiments.vae")
-        assert launch.parse(["", *arguments], "vae", file).workdir == point.run
+    assert points_[1].name == "temperature=0.25 learning_rate=0.001 seed=1"
 
 
-def test_what_is_traced_compiles_once(root):
-    given = task()
+def test_what_is_traced_compiles_once(root, tiny):
     first, *rest = points(temperature=(0.3, 3.0), learning_rate=(0.01, 0.1)) + points(
         seed=(7,), weight_decay=(0.1,), schedule__rate=(0.0,)
     )
-    compiled = {}
+    counts = []
+
+    def announce(run):
+        counts.append(len(count))
+
     with runs.counting_compilations() as count:
-        sweep.measure(given, first, SAMPLES, compiled, make_mesh())
-    assert count
-    with runs.counting_compilations() as count:
-        found = [
-            sweep.measure(given, point, SAMPLES, compiled, make_mesh())
-            for point in rest
-        ]
-    assert not count
-    assert len({f["relaxed"]["nll"] for f in found}) == len(rest)  # and differs
+        engine.complete([first, *rest], announce)
+    assert counts[1] > 0 and count[counts[1] :] == []
+    results = [json.loads(point.file.read_text()) for point in rest]
+    assert len({r["relaxed"]["nll"] for r in results}) == len(rest)  # and differs
 
 
-def without_seconds(found):
-    return [{k: v for k, v in record.items() if k != "seconds"} for record in found]
-
-
-def test_stopped_anywhere_the_rest_is_done(root, monkeypatch):
-    grid_points = points(temperature=(0.5, 1.0), seed=(0, 1))
-    trained, train = [], grid.train
+def test_what_is_done_is_not_done_again(root, tiny, monkeypatch):
+    every = points(temperature=(0.5, 1.0), seed=(0, 1))
+    trained, train = [], engine.train
 
     def interrupted(task, config, *args, **kwargs):
         trained.append((config.temperature, config.seed))
@@ -123,28 +154,22 @@ def test_stopped_anywhere_the_rest_is_done(root, monkeypatch):
             raise Interrupted
         return train(task, config, *args, **kwargs)
 
-    monkeypatch.setattr(grid, "train", interrupted)
+    monkeypatch.setattr(engine, "train", interrupted)
     with pytest.raises(Interrupted):
-        sweep.run_points(task, grid_points, SAMPLES)
-    done = [point.found(SAMPLES) for point in grid_points[:2]]
-    before = [path.stat().st_mtime_ns for path in done]
-    found = sweep.run_points(task, grid_points, SAMPLES)
+        complete(every)
+    results = complete(every)
     assert trained[3:] == [(1.0, 0), (1.0, 1)]
-    assert [path.stat().st_mtime_ns for path in done] == before
-    assert sweep.run_points(task, grid_points, SAMPLES) == found
-    assert len(trained) == 5
     # Nothing remembers in which order the points came.
     monkeypatch.setattr(workdir, "REPOSITORY", root / "again")
-    again = sweep.run_points(task, points(seed=(0, 1), temperature=(0.5, 1.0)), SAMPLES)
-    expected = [found[i] for i in (0, 2, 1, 3)]
-    assert without_seconds(again) == without_seconds(expected)
+    again = complete(points(seed=(0, 1), temperature=(0.5, 1.0)))
+    for ours, theirs in zip(again, [results[i] for i in (0, 2, 1, 3)], strict=True):
+        assert ours | {"seconds": None} == theirs | {"seconds": None}
 
 
-def test_divergence_is_a_finding(root, capsys):
-    good, bad = points(learning_rate=(0.05, 1e38))
-    found = sweep.run_points(task, [bad, good], SAMPLES)
-    assert [f["diverged"] for f in found] == [True, False]
-    assert "discrete" not in found[0]
+def test_divergence_is_a_result(root, tiny, capsys):
+    bad, good = complete(points(learning_rate=(1e38, 0.05)))
+    assert (bad["diverged"], good["diverged"]) == (True, False)
+    assert "discrete" not in bad
     assert "diverged: step 5: " in capsys.readouterr().out
 
 
@@ -189,13 +214,13 @@ def in_the_middle(params, x):
 
 
 def test_bounds_agree_with_enumeration():
-    given, x = runs.task(), np.ones((1, runs.PIXELS))
+    task, x = runs.task(), np.ones((1, runs.PIXELS))
     # One image many times: the standard error over examples is that of the noise.
-    given.evaluation["valid"] = (np.repeat(np.float32(x), 20_000, axis=0),)
-    state = runs.init_state(given, runs.config())
+    task.evaluation["valid"] = (np.repeat(np.float32(x), 20_000, axis=0),)
+    state = runs.init_state(task, runs.config())
     params = state.best_params
 
-    def found(temperature):
+    def bounds_at(temperature):
         config = runs.config(
             temperature=temperature,
             schedule__minimum=temperature,
@@ -203,36 +228,34 @@ def test_bounds_agree_with_enumeration():
             objective="soft_mass",
             eval_batch_size=5000,
         )
-        return sweep.bounds(given, config, state, 2)
+        return sweep.bounds(task, config, state, 2)
 
-    def z(found, truth):
-        return abs(found["nll"] + truth) / found["nll_stderr"]
+    def z(bound, truth):
+        return abs(bound["nll"] + truth) / bound["nll_stderr"]
 
-    cold = found(1e-4)
+    cold = bounds_at(1e-4)
     truth = enumerated(params, x, 2).item()
     assert z(cold["discrete"], truth) < 5
     assert z(cold["discrete"], enumerated(params, x, 1).item()) > 5
     assert cold["temperature"] == pytest.approx(1e-4)
     # Almost all samples are at the corners: the relaxed program is the discrete one.
     assert z(cold["relaxed"], truth) < 5
-    warm = found(1.0)
+    warm = bounds_at(1.0)
     assert warm["discrete"] == cold["discrete"]
     assert z(warm["relaxed"], truth) > 5
-    hot = found(1e5)
+    hot = bounds_at(1e5)
     middle = in_the_middle(params, x).item()
     assert -hot["relaxed"]["nll"] == pytest.approx(middle, abs=1e-3)
     assert abs(middle - truth) > 0.1
 
 
-def test_relaxed_temperature_is_the_last_of_the_schedule(root):
+def test_relaxed_temperature_is_the_last_of_the_schedule(root, tiny):
     # 20 steps, an update every 3: the last is at step 18.
-    (point,) = points(schedule__minimum=(0.01,))
-    (found,) = sweep.run_points(task, [point], SAMPLES)
-    assert found["temperature"] == pytest.approx(np.exp(-0.05 * 18))
+    (result,) = complete(points(schedule__minimum=(0.01,)))
+    assert result["temperature"] == pytest.approx(np.exp(-0.05 * 18))
 
 
-def test_script_writes_table_json_and_figure(root, monkeypatch, capsys):
-    monkeypatch.setattr(vae, "make_task", task)
+def test_script_writes_table_json_and_figure(root, tiny, capsys):
     arguments = [
         *("--sweep=temperature=0.5,5", "--sweep=learning_rate=0.01,0.1"),
         *("--seeds=2", f"--samples={SAMPLES}", f"--out={root / 'out'}"),

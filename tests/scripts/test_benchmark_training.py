@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from experiments.reproduction import training_table
+from experiments.reproduction import other_tables
 from scripts import benchmark
 from scripts.benchmarks import fresh, networks, ours, training
 from scripts.benchmarks.implementations import OURS, PLAIN, installed
@@ -42,7 +42,7 @@ def test_every_network_is_timed_and_written(tiny, tmp_path, capsys):
     values = json.loads((tmp_path / "training.json").read_text())
     assert [found["name"] for found in values["networks"]] == list(NAMES)
     for found in values["networks"]:
-        assert set(found["milliseconds"]) == {OURS, PLAIN, training_table.FLOOR}
+        assert set(found["milliseconds"]) == {OURS, PLAIN, other_tables.FLOOR}
         assert all(value > 0 for value in found["milliseconds"].values())
         assert found["processes"][PLAIN] == {"compile_seconds": 1.5, "peak_mib": 100.0}
     timed = ["evaluation_seconds" in found for found in values["networks"]]
@@ -53,7 +53,7 @@ def test_every_network_is_timed_and_written(tiny, tmp_path, capsys):
     assert out.startswith(
         "PyTorch is not installed: no rows of PyTorch eager and torch"
     )
-    assert training_table.table(values).split("\n")[0] in out
+    assert other_tables.training_table(values).split("\n")[0] in out
 
 
 def test_stopped_halfway_what_was_measured_is_kept(tiny, tmp_path, monkeypatch):

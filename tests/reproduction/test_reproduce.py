@@ -2,6 +2,9 @@
 
 import functools
 import json
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +14,9 @@ import gumbel
 import runs
 from experiments import Interrupted, vae
 from experiments.engine import run_directory as workdir
-from experiments.reproduction import grid, records
-from scripts import benchmark, reproduce
+from experiments.reproduction import records, reproduce
+from experiments.reproduction import runs as engine
+from made_records import bound, write
 
 # How ml_collections loads a config file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -36,14 +40,16 @@ call = functools.partial(runs.call_script, reproduce)
 MISTAKES = {
     "": "--table: must be given, or --row; tables are jang_table1, jang_table2",
     "--table=jang": "--table=jang: must be one of jang_table1, jang_table2",
-    "--row=vae": "--row=vae: must match a ROW-ESTIMATOR of --list, such as struct",
-    "--row=*-m1,*-m7": "--row=*-m1: must match",
+    "--row=vae": "--row=vae: must match a ROW or ROW-ESTIMATOR of --list, such as str",
+    "--row=*-m1,*-m7": "--row=*-m7: must match",
     "--row=* --estimators=exact,foo": "--estimators=foo: must be one of gumbel_soft",
     "--row=* --budget=big": "flag --budget=big: value should be one of <smoke|cpu|",
     "--row=* --seeds=0": "flag --seeds=0",
     "--row=* --seeds=many": "flag --seeds=many",
     "--row=* --shard=2/2": "--shard=2/2: must be i/n with i from 0 to n − 1",
     "--row=* --shard=one": "--shard=one: must be i/n",
+    "--row=* --processes=0": "flag --processes=0",
+    "--row=vae-* --processes=2 --shard=0/2": "--shard: must not be given with",
     "--row=omniglot-200H-784V-m1-nvil": "--data_dir: must be the folder of chardata",
     "--row=200H-784V-m1-vimco --estimators=vimco": "config.num_samples=1: must be",
     "--tabel=jang_table1": "Unknown command line flag 'tabel'",
@@ -74,6 +80,11 @@ def test_what_a_command_line_selects():
         *(name for name in everything if name.endswith("-darn")),
         "maddison_figure4",
     ]
+    # A row, whatever the estimator.
+    assert selected("--row=vae-categorical", "--estimators=gumbel_softmax") == [
+        "vae-categorical-gumbel_softmax"
+    ]
+    assert len(selected("--row=vae-categorical")) == 7
     shards = [selected("--table=jang_table1", f"--shard={i}/3") for i in range(3)]
     assert sorted(sum(shards, [])) == sorted(selected("--table=jang_table1"))
     assert [len(shard) for shard in shards] == [10, 9, 9]
@@ -92,13 +103,29 @@ def test_a_dry_run_prints_the_commands_and_trains_nothing(capsys, root):
     row = "--row=vae-bernoulli-gumbel_softmax,jang_figure5"
     code, out, err = call(capsys, row, "--seeds=3", "--dry-run")
     assert (code, err) == (0, "")
-    *lines, last = out.splitlines()
-    assert sum(line.startswith("python -m experiments.vae ") for line in lines) == 6
+    *lines, left, there = out.splitlines()
+    assert sum(line.startswith("python -m experiments.vae ") for line in lines) == 8
     assert "--config.num_steps=10000 " in lines[0]
-    assert "--config.seed=2" in lines[5] and "learning_rate=CHOSEN" in lines[5]
-    assert lines[6].startswith("python scripts/benchmark.py marginalisation ")
-    assert last.startswith("6 runs, 330,000 steps; on this device nothing to estimate")
+    assert lines[0].endswith(" --train_only")
+    assert "--config.seed=2" in lines[7] and "learning_rate=CHOSEN" in lines[7]
+    assert lines[8].startswith("python scripts/benchmark.py marginalisation ")
+    assert left == "8 runs left, 350,000 steps"
+    assert there == "jang_table1: 0 of 3 records are there"
     assert not any(root.iterdir())
+
+
+def test_a_dry_run_says_what_is_recorded_and_what_it_took(capsys, root):
+    row = "vae-categorical"
+    times = {"seconds": 3000.0, "evaluation_seconds": 600.0}
+    results = [{"test": bound(1.0), **times}] * 2
+    write("jang_table1", row, "gumbel_softmax", *results)
+    arguments = [f"--row={row}", "--estimators=gumbel_softmax", "--dry-run"]
+    code, out, _ = call(capsys, *arguments)
+    assert (code, out) == (
+        0,
+        "0 runs left, 0 steps\njang_table1: 2 of 2 records are there; their final runs "
+        "took 2.0 h, as a rerun would\n",
+    )
 
 
 def flip(params, x):
@@ -115,13 +142,14 @@ def flip(params, x):
 def tiny(monkeypatch, root):
     """A tiny model instead of the experiment's, and a log of what was trained."""
     task = runs.task(program=flip, init=lambda key: jax.random.normal(key, (1,)))
-    trained, train = [], grid.train
+    trained, train = [], engine.train
 
-    def logged(task, config, *args, **kwargs):
-        trained.append(config.learning_rate)
-        return train(task, config, *args, **kwargs)
+    def logged(task, config, *args, train_only=False, **kwargs):
+        if train_only:
+            trained.append(config.learning_rate)
+        return train(task, config, *args, train_only=train_only, **kwargs)
 
-    monkeypatch.setattr(grid, "train", logged)
+    monkeypatch.setattr(engine, "train", logged)
     monkeypatch.setattr(vae, "make_task", lambda config: task)
     return trained
 
@@ -129,11 +157,15 @@ def tiny(monkeypatch, root):
 def test_a_whole_table_interrupted_resumed_and_run_again(
     capsys, root, tiny, monkeypatch
 ):
-    def stop(*args, **kwargs):
+    train = engine.train
+
+    def stop(*args, train_only=False, **kwargs):
+        if train_only:
+            return train(*args, train_only=True, **kwargs)
         raise Interrupted("stopped at step 5 of 10")
 
     with monkeypatch.context() as patch:
-        patch.setattr("experiments.reproduction.runs.train", stop)
+        patch.setattr(engine, "train", stop)
         code, out, err = call(capsys, *TINY.split())
     assert (code, err) == (0, "") and tiny == [1e-3, 3e-3]
     assert out.endswith("stopped at step 5 of 10; the same command goes on\n")
@@ -163,19 +195,58 @@ def test_a_whole_table_interrupted_resumed_and_run_again(
 
 
 def test_figures_are_made_by_their_scripts_once(capsys, root, monkeypatch):
-    made = []
+    commands = []
 
-    def main(argv):
+    def run(command, check):
         folder = root / "results/jang_figure5/smoke"
-        assert argv[1:] == ["marginalisation", str(folder)]
+        assert command[2:] == ["marginalisation", str(folder)] and check
         folder.mkdir(parents=True)
         record = {"classes": [2], "milliseconds": {"a": [2.0], "b": [1.0]}}
         record["versions"] = {"jax": "1", "device_kind": "abacus"}
         (folder / "marginalisation.json").write_text(json.dumps(record))
-        made.append(argv)
+        commands.append(command)
 
-    monkeypatch.setattr(benchmark, "main", main)
+    monkeypatch.setattr(subprocess, "run", run)
     for _ in range(2):
         code, out, err = call(capsys, "--table=jang_figure5", "--budget=smoke")
         assert (code, err) == (0, "") and "| 2 | 500.0 | 1000.0 | 2.0 | – |" in out
-    assert len(made) == 1
+    assert len(commands) == 1
+
+
+# Writes its arguments and where it may run, and exits with the index of its shard.
+SHARD = """
+import os, pathlib, sys, time
+time.sleep(0.5)  # by then it is pinned
+words = [*sys.argv[1:], os.environ["NPROC"], *os.sched_getaffinity(0)]
+file = pathlib.Path(__file__).with_name(sys.argv[-1].replace("/", "of"))
+file.write_text(" ".join(map(str, words)))
+sys.exit(int(sys.argv[-1][-3]))
+"""
+
+
+def test_processes_share_a_table_a_core_and_a_shard_each(monkeypatch, tmp_path):
+    """Each process says what it was called with, and where it may run."""
+    script = tmp_path / "scripts/reproduce.py"
+    script.parent.mkdir()
+    script.write_text(SHARD)
+    monkeypatch.setattr(reproduce, "REPOSITORY", tmp_path)
+    cores = sorted(os.sched_getaffinity(0))
+    assert reproduce.share(["", "--row=x", "--processes=2"], 2) == 1
+    for index in (0, 1):
+        words = (script.parent / f"--shard={index}of2").read_text().split()
+        assert words == [
+            *("--row=x", "--processes=2", "--processes=1", f"--shard={index}/2"),
+            *("1", str(cores[index % len(cores)])),
+        ]
+    # Of a flag that is given twice the last value counts.
+    values = reproduce.parse(["", *words[:-2]])
+    assert (values.processes, values.shard) == (1, "1/2")
+
+
+def test_the_commands_run_from_any_folder(tmp_path):
+    for name in ("reproduce", "sweep", "gradient_quality", "make_tables", "runs"):
+        script = records.REPOSITORY / "scripts" / f"{name}.py"
+        environment = os.environ | {"PYTHONPATH": str(records.REPOSITORY)}
+        command = [sys.executable, str(script), "--help"]
+        out = subprocess.check_output(command, cwd=tmp_path, env=environment, text=True)
+        assert f"python scripts/{name}.py" in out

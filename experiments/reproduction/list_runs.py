@@ -1,0 +1,163 @@
+"""Lists runs, and plots their curves over each other.
+
+    python scripts/runs.py
+    python scripts/runs.py runs/vae --where=estimator=muprop --where=state=done
+    python scripts/runs.py runs/sweep runs/vae --sort=test_nll --csv > runs.csv
+    python scripts/runs.py runs/vae --curves=curves.png
+
+  DIR …      folders, all run directories below which are listed [runs]
+  --where    NAME=VALUE, a column or a field of the config; several must all hold; VALUE
+             is a pattern such as 'gumbel*'
+  --sort     a column: run, part_of, state, step, valid_nll, test_nll, accuracy, seconds
+             [valid_nll]
+  --csv      CSV instead of Markdown
+  --curves   FILE.png: the validation curves of the listed runs in one figure
+
+`config` are the fields that differ among the listed runs of an experiment. `part_of` is
+the sweep's point or the table's cell that a run belongs to; it is empty for single
+runs. The state is done, trained (not evaluated), stopped or diverged. `accuracy` is of
+the test set, or of the best validation before that is read; nlls are in nats.
+"""
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from matplotlib.figure import Figure
+
+from experiments import REPOSITORY, ConfigError, plots
+from experiments.engine import report
+from experiments.engine.run_directory import flatten
+
+COLUMNS = (
+    *("run", "part_of", "config", "state", "step", "valid_nll", "test_nll"),
+    *("accuracy", "seconds"),
+)
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """The columns of a run, its flat config, and the lines of its metrics."""
+    config = flatten(_read(directory / "config.json"))
+    result = _read(directory / "result.json")
+    lines = report.read_metrics(directory / "metrics.jsonl")
+    validated = [line for line in lines if "valid_nll" in line]
+    best = min(validated, key=lambda line: line["valid_nll"], default={})
+    last = lines[-1] if lines else {}
+    return {
+        "run": str(directory),
+        "part_of": _read(directory / "grid.json").get("name", ""),
+        "state": _state(directory, result, last, config),
+        "step": last.get("step", 0),
+        "valid_nll": best.get("valid_nll"),
+        "test_nll": result.get("test", {}).get("nll"),
+        "accuracy": result.get("test", best).get(
+            "accuracy" if result else "valid_accuracy"
+        ),
+        "seconds": last.get("seconds"),
+        "fields": config,
+        "lines": validated,
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; empty where there is none, or a damaged one."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _state(directory: Path, result, last, config) -> str:
+    files = [_read(path) for path in directory.glob("*.json")]
+    finite = all(math.isfinite(x) for x in last.values() if isinstance(x, float))
+    if any(file.get("diverged") for file in files) or not finite:
+        return "diverged"
+    if result:
+        return "done"
+    return "trained" if last.get("step") == config.get("num_steps") else "stopped"
+
+
+def read_runs(folders: Sequence[Path], where: Sequence[str]) -> list[dict[str, Any]]:
+    """The runs below folders for which all NAME=VALUE hold.
+
+    Raises:
+        ConfigError: if a condition is no NAME=VALUE.
+    """
+    files = sorted({file for folder in folders for file in folder.rglob("config.json")})
+    runs = [read_run(file.parent) for file in files]
+    for condition in where:
+        name, equals, pattern = condition.partition("=")
+        if not equals:
+            raise ConfigError(f"--where={condition}: must be NAME=VALUE")
+        runs = [
+            run
+            for run in runs
+            if fnmatch(str(run.get(name, run["fields"].get(name))), pattern)
+        ]
+    return runs
+
+
+def describe(runs: Sequence[dict[str, Any]]) -> None:
+    """Sets `config` to the fields that differ among the runs of the same fields."""
+    for run in runs:
+        alike = [x for x in runs if x["fields"].keys() == run["fields"].keys()]
+        run["config"] = " ".join(
+            f"{name}={value}"
+            for name, value in run["fields"].items()
+            if any(other["fields"][name] != value for other in alike)
+        )
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else f"{value or ''}"
+
+
+def plot(runs: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Plots the validation curves of runs over each other."""
+    figure = Figure(figsize=(9, 6))
+    axes = figure.subplots()
+    for run in runs:
+        steps, nlls = ([x[n] for x in run["lines"]] for n in ("step", "valid_nll"))
+        label = run["config"] or Path(run["run"]).name
+        axes.plot(steps, nlls, "o-", markersize=3, linewidth=1, label=label)
+    axes.set(xlabel="step", ylabel="validation nll, nats")
+    axes.legend(fontsize=6)
+    plots.save(figure, path)
+
+
+def main(argv: list[str]) -> None:
+    """Prints the table and plots the curves."""
+    values = flags.FlagValues()
+    flags.DEFINE_multi_string("where", [], "NAME=VALUE", flag_values=values)
+    flags.DEFINE_enum("sort", "valid_nll", COLUMNS, "a column", flag_values=values)
+    flags.DEFINE_boolean("csv", False, "instead of Markdown", flag_values=values)
+    flags.DEFINE_string("curves", None, "file of a figure", flag_values=values)
+    values.set_gnu_getopt(True)
+    try:
+        folders = values(argv)[1:]
+    except flags.Error as error:
+        raise ConfigError(str(error)) from error
+    folders = [Path(folder) for folder in folders] or [REPOSITORY / "runs"]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"{folder}: must be a folder")
+    runs = read_runs(folders, values.where)
+    describe(runs)
+    # What has no such number comes last.
+    runs.sort(key=lambda run: (run[values.sort] is None, run[values.sort]))
+    if values.csv:
+        writer = csv.DictWriter(sys.stdout, COLUMNS, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(runs)
+    else:
+        rows = [[_text(run[column]) for column in COLUMNS] for run in runs]
+        print(report.markdown(COLUMNS, rows))
+    if values.curves:
+        plot(runs, Path(values.curves))

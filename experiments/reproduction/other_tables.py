@@ -1,0 +1,254 @@
+"""Tables of single runs, estimators, sweeps and speed, from recorded files alone.
+
+All of them, those of the papers included, by the name that they have in the README.
+"""
+
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import gumbel
+from experiments.engine import report
+from experiments.reproduction import records, tables
+from experiments.reproduction.cells import figure_run
+from experiments.reproduction.published import FIGURES, JANG_FIGURE5, TABLES
+from experiments.reproduction.records import read_records
+
+RUNS_HEADER = (
+    "record|estimator|objective|steps|learning rate|test nll (m)|test L_1|published|"
+    "seed|trained in|jax, device"
+).split("|")
+# The suffix of a budget's tables in the README.
+SUFFIXES = {"cpu": "", "paper": "-paper"}
+
+
+def all_tables() -> dict[str, Callable[[], str]]:
+    """What makes each table of the README; those of the papers once recorded."""
+    makers: dict[str, Callable[[], str]] = {
+        "expected": expected_line,
+        "estimators": estimators_table,
+        "gradient_quality": quality_table,
+        "vae": functools.partial(runs_table, "vae"),
+        "omniglot": functools.partial(runs_table, "omniglot"),
+        "training": training_tables,
+    }
+    for budget, suffix in SUFFIXES.items():
+        for name in recorded(budget):
+            is_short = name in TABLES and TABLES[name].at_a_glance
+            maker = tables.glance if is_short else make
+            makers[name + suffix] = functools.partial(maker, name, budget)
+    return makers
+
+
+def recorded(budget: str) -> list[str]:
+    """The tables and figures that have records."""
+    names = [name for name in TABLES if tables.read(name, budget)]
+    return names + [name for name in FIGURES if figure_run(name, budget).is_done]
+
+
+def make(name: str, budget: str) -> str:
+    """A published table or figure beside ours."""
+    if name in TABLES:
+        return tables.table(name, budget)
+    return (
+        sweep_table(name, budget)
+        if FIGURES[name].script == "sweep"
+        else figure5(budget)
+    )
+
+
+def _published(experiment: str, config: Mapping[str, Any]) -> str:
+    """The published number of the same network and estimator, or a dash."""
+    model = config["model"]
+    # Only the linear networks, coded plainly, are Jang et al.'s.
+    if model.get("hidden") or model.get("code", "plain") != "plain":
+        return "–"
+    (row,) = (
+        row
+        for row in TABLES["jang_table1"].rows
+        if (row.experiment, row.variant) == (experiment, model["family"])
+    )
+    return "".join(map(str, row.published.get(config["estimator"], "–")))
+
+
+def runs_table(folder: str) -> str:
+    """A row a record of a folder of single runs, the best validation bound first."""
+    every = read_records(folder)
+    rows = []
+    for name in sorted(every, key=lambda name: every[name]["result"]["valid"]["nll"]):
+        config, result = every[name]["config"], every[name]["result"]
+        test, versions = result["test"], every[name]["versions"]
+        bound = f"{test['nll']:.2f} ± {test['nll_stderr']:.2f}"
+        rows.append(
+            [
+                f"[{name}](results/{folder}/{name}.json)",
+                f"`{config['estimator']}`",
+                config["objective"],
+                f"{config['num_steps']:,}",
+                f"{config['optimizer']} {config['learning_rate']:g}",
+                f"{bound} ({test['eval_samples']})",
+                f"{test['nll_1']:.2f}",
+                _published(every[name]["experiment"], config),
+                str(config["seed"]),
+                f"{result['seconds']:.0f} s",
+                f"{versions['jax']}, {versions['device_kind']}",
+            ]
+        )
+    return report.markdown(RUNS_HEADER, rows)
+
+
+def expected_line() -> str:
+    """What the default command ends with, from its record."""
+    record, longer = (read_records("vae")[f"categorical-{n}k"] for n in (20, 50))
+    result, test = record["result"], record["result"]["test"]
+    best = longer["result"]["test"]
+    return (
+        f"It ends with `test: nll {test['nll']:.2f} ± {test['nll_stderr']:.2f} nats "
+        f"(L_{test['eval_samples']} on hard samples)`; {result['steps']:,} steps took "
+        f"{result['seconds']:.0f} s on two cores. At {longer['result']['steps']:,} "
+        f"steps the same model reaches {best['nll']:.1f} (L_{best['eval_samples']})."
+    )
+
+
+def estimators_table() -> str:
+    """Every estimator, as its entry documents it."""
+    rows = []
+    for name, entry in gumbel.estimators.ESTIMATORS.items():
+        least, most = entry.samples
+        rows.append(
+            [
+                f"`{name}`",
+                "yes" if entry.unbiased else "no",
+                f"{least}" if most == least else f"≥ {least}",
+                entry.cost,
+                ", ".join(f"`{h}={v}`" for h, v in entry.hyper.items()) or "–",
+                entry.reference,
+            ]
+        )
+    header = (
+        "name|unbiased|m|evaluations of the program|own hyper-parameters|what it is"
+    )
+    return report.markdown(header.split("|"), rows)
+
+
+def quality_table() -> str:
+    """Bias and spread of scripts/gradient_quality.py, a row an estimator."""
+    path = records.RESULTS / "gradient_quality" / "quality.json"
+    record = json.loads(path.read_text())
+    settings, versions = record["settings"], record["versions"]
+    temperatures = {row["temperature"] for row in record["rows"]} - {None}
+    columns = [None, *sorted(temperatures)]
+    rows = []
+    for name in dict.fromkeys(row["estimator"] for row in record["rows"]):
+        by = {r["temperature"]: r for r in record["rows"] if r["estimator"] == name}
+        (cost,) = {row["evaluations"] for row in by.values()}
+        cells = [_bias_and_std(by[t]) if t in by else "–" for t in columns]
+        rows.append([f"`{name}`", cost, *cells])
+    header = ["estimator", "evaluations", "no τ", *(f"τ = {t:g}" for t in columns[1:])]
+    return (
+        f"{report.markdown(header, rows)}\n\nRelative bias / relative std. Reference: "
+        f"{settings['reference']}; {settings['repeats']:,} draws of a gradient, "
+        f"{settings['num_parameters']:,} parameters, step {settings['step']:,}, "
+        f"{settings['warmup']:,} batches to learn baselines and control variates; jax "
+        f"{versions['jax']}, {versions['device_kind']}. Cosines, saturated variables "
+        "and times are in [table.md](results/gradient_quality/table.md)."
+    )
+
+
+def _bias_and_std(row: Mapping[str, Any]) -> str:
+    """The bias, or < its Monte Carlo error where that hides it, and the spread."""
+    seen = row["bias"] > row["bias_noise"]
+    bias = f"{row['bias']:.2f}" if seen else f"< {row['bias_noise']:.2f}"
+    return f"{bias} / {row['std']:.2f}"
+
+
+def figure5(budget: str) -> str:
+    """Steps per second of M2 with the class marginalised and sampled."""
+    folder = figure_run("jang_figure5", budget).folder
+    record = json.loads((folder / "marginalisation.json").read_text())
+    names, costs = zip(*record["milliseconds"].items(), strict=True)
+    rows = [
+        [
+            f"{k}",
+            *(f"{1000 / cost:.1f}" for cost in pair),
+            f"{pair[0] / pair[1]:.1f}",
+            f"{JANG_FIGURE5[k]:.1f}" if k in JANG_FIGURE5 else "–",
+        ]
+        for k, *pair in zip(record["classes"], *costs, strict=True)
+    ]
+    header = ["classes", *(f"{n}, steps/s" for n in names), "speed-up", "published"]
+    versions = record["versions"]
+    note = f"jax {versions['jax']}, {versions['device_kind']}."
+    return f"{report.markdown(header, rows)}\n\n{note}"
+
+
+def sweep_table(name: str, budget: str) -> str:
+    """The bounds over what was swept, as scripts/sweep.py wrote them."""
+    folder = figure_run(name, budget).folder
+    record = json.loads((folder / "sweep.json").read_text())
+    config, versions = record["config"], record["points"][0]["versions"]
+    note = (
+        f"{config['num_steps']:,} steps of {config['optimizer']} at "
+        f"{config['learning_rate']:g}, batch {config['batch_size']}, m = "
+        f"{config['num_samples']}, the parameters of the best validation bound; jax "
+        f"{versions['jax']}, {versions['device_kind']}."
+    )
+    return f"{(folder / 'table.md').read_text().strip()}\n\n{note}"
+
+
+# Implementations of a training step, in the order of their columns, and its floor.
+OURS, FLOOR = "this project", "floor"
+OTHERS = ("plain Flax", "PyTorch eager", "torch.compile")
+
+
+def training_tables() -> str:
+    """The tables of every processor that has a recorded benchmark."""
+    paths = sorted((records.RESULTS / "benchmark").glob("*.json"))
+    parts = [training_table(json.loads(path.read_text())) for path in paths]
+    return "\n\n".join(parts) or "Not recorded yet."
+
+
+def training_table(values: Mapping[str, Any]) -> str:
+    """The Markdown of a benchmark of training, with its conditions."""
+    networks = values["networks"]
+    others = [name for name in OTHERS if name in networks[0]["milliseconds"]]
+    header = ["steps/s", OURS, *others, *(f"× {name}" for name in others), "× floor"]
+    rows = []
+    for network in networks:
+        times = network["milliseconds"]
+        rows.append(
+            [
+                network["name"],
+                *(f"{1e3 / times[name]:,.0f}" for name in (OURS, *others)),
+                *(f"{times[name] / times[OURS]:.2f}" for name in others),
+                f"{times[OURS] / times[FLOOR]:.2f}",
+            ]
+        )
+    machine, versions = values["machine"], values["versions"]
+    packages = [n for n in ("jax", "flax", "optax", "torch") if n in versions]
+    note = (
+        f"Medians of {values['repeats']} turns in one process; {machine['cpu']}, "
+        f"{machine['cores']} cores, load {machine['load']:.1f} at the start; "
+        f"{', '.join(f'{n} {versions[n]}' for n in packages)}, Python "
+        f"{versions['python']}. × is how many times as long the other takes as this "
+        "project, and this project as the floor: the bare matrix products of a step, "
+        "and Adam's memory traffic."
+    )
+    return "\n\n".join([report.markdown(header, rows), _costs(networks), note])
+
+
+def _costs(networks: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown: compilation, memory and evaluation, a row a network."""
+    names = [name for name in (OURS, *OTHERS) if name in networks[0]["processes"]]
+    header = ["compilation, s; peak memory, MiB", *names, "L_1000 of the test set, s"]
+    rows = []
+    for network in networks:
+        cells = []
+        for cost in (network["processes"][name] for name in names):
+            memory = "–" if cost["peak_mib"] is None else f"{cost['peak_mib']:,.0f}"
+            cells.append(f"{max(0.0, cost['compile_seconds']):.1f}; {memory}")
+        seconds = network.get("evaluation_seconds")
+        cells.append("–" if seconds is None else f"{seconds:.0f}")
+        rows.append([network["name"], *cells])
+    return report.markdown(header, rows)

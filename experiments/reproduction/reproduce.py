@@ -1,0 +1,282 @@
+"""Reproduces the tables of the papers, from the choice of learning rates to Markdown.
+
+    python scripts/reproduce.py --list
+    python scripts/reproduce.py --table=jang_table1 --dry-run
+    python scripts/reproduce.py --table=jang_table1 --processes=2
+    python scripts/reproduce.py --row='vae-*-gumbel_softmax' --budget=paper
+    python scripts/reproduce.py --record=results/vae/categorical-20k.json
+
+  --list         show tables, their rows and published numbers, and what is recorded
+  --table        NAME,NAME,… of the list
+  --row          GLOB,GLOB,… of ROW, of ROW-ESTIMATOR or of a figure's name
+  --estimators   NAME,NAME,… instead of the published ones, in tables of runs
+  --budget       smoke (seconds a run), cpu (hours to days on two cores) or paper (the
+                 paper's own protocol, for accelerators) [cpu]
+  --seeds        n: seeds 0 … n − 1 in final runs [that of the budget]
+  --processes    n: share the selection among n processes of one core each [1]
+  --shard        i/n, i from 0: only every n-th row of the selection, for n processes
+  --data_dir     folder of chardata.mat, for the rows on Omniglot
+  --dry-run      print the commands of the runs that are left, and what the recorded
+                 ones took
+  --record       run a record's config again and compare all numbers to the last bit
+
+Of a row, an estimator's grid is trained for a fraction of the steps, the validation set
+chooses, and the choice is trained whole with several seeds, each of which reads the
+test set once and leaves results/TABLE/BUDGET/ROW-ESTIMATOR-seedN.json. Every run is in
+the directory of its own command. Stopped at any point, the same command does what is
+left; so do several at once with a --shard each. A record of another config than the
+budget's is made anew. scripts/make_tables.py puts the tables into the README.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+
+from absl import flags
+
+import gumbel
+from experiments import REPOSITORY, ConfigError
+from experiments.cli import launch
+from experiments.data.omniglot import BURDA, FILES
+from experiments.reproduction import other_tables, records, runs
+from experiments.reproduction.budgets import BUDGETS
+from experiments.reproduction.cells import FigureRun, figure_run, table_cells
+from experiments.reproduction.published import FIGURES, TABLES
+from experiments.reproduction.runs import Cell, Run
+
+WHOLE = "0/1"
+
+
+def _define_flags(values: flags.FlagValues) -> None:
+    flags.DEFINE_boolean("list", False, "show what there is", flag_values=values)
+    flags.DEFINE_list("table", [], "names", flag_values=values)
+    flags.DEFINE_list("row", [], "patterns", flag_values=values)
+    flags.DEFINE_list("estimators", [], "names", flag_values=values)
+    flags.DEFINE_enum("budget", "cpu", BUDGETS, "its name", flag_values=values)
+    flags.DEFINE_integer("seeds", None, "of final runs", 1, flag_values=values)
+    flags.DEFINE_integer("processes", 1, "that share it", 1, flag_values=values)
+    flags.DEFINE_string("shard", WHOLE, "i/n", flag_values=values)
+    flags.DEFINE_string("data_dir", None, "of Omniglot", flag_values=values)
+    flags.DEFINE_boolean("dry-run", False, "only show", flag_values=values)
+    flags.DEFINE_string("record", None, "a record", flag_values=values)
+
+
+def parse(argv: list[str]) -> flags.FlagValues:
+    """Parses a command line.
+
+    Raises:
+        ConfigError: in one line, for anything that cannot be parsed.
+    """
+    values = flags.FlagValues()
+    _define_flags(values)
+    try:
+        rest = values(argv)[1:]
+    except flags.Error as error:
+        raise ConfigError(str(error)) from error
+    if rest:
+        raise ConfigError(f"{rest[0]}: unexpected argument")
+    return values
+
+
+def select(values: flags.FlagValues) -> list[Cell | FigureRun]:
+    """The cells and figures that a command line selects.
+
+    Raises:
+        ConfigError: for a name or a pattern that selects nothing.
+    """
+    names = [*TABLES, *FIGURES]
+    estimators = gumbel.estimators.ESTIMATORS
+    _check_names("table", values.table, names)
+    _check_names("estimators", values.estimators, estimators)
+    if not (values.table or values.row or values.list):
+        raise ConfigError(
+            f"--table: must be given, or --row; tables are {', '.join(names)}"
+        )
+    every: list[Cell | FigureRun] = []
+    for table in values.table or names:
+        if table in FIGURES:
+            every.append(figure_run(table, values.budget, values.seeds))
+        else:
+            options = {"seeds": values.seeds, "data_dir": values.data_dir}
+            every += table_cells(table, values.budget, values.estimators, **options)
+    for pattern in values.row:
+        if not any(_matches(one, pattern) for one in every):
+            raise ConfigError(
+                f"--row={pattern}: must match a ROW or ROW-ESTIMATOR of --list, such "
+                f"as {every[0].name}"
+            )
+    patterns = values.row or ["*"]
+    selected = [one for one in every if any(_matches(one, p) for p in patterns)]
+    return selected[runs.read_shard(values.shard)]
+
+
+def _check_names(flag: str, names: Sequence[str], choices: Sequence[str]) -> None:
+    for name in names:
+        if name not in choices:
+            raise ConfigError(f"--{flag}={name}: must be one of {', '.join(choices)}")
+
+
+def _matches(one: Cell | FigureRun, pattern: str) -> bool:
+    return fnmatch(one.name, pattern) or fnmatch(one.row, pattern)
+
+
+def listing(selected: Sequence[Cell | FigureRun]) -> str:
+    """What is selected, table by table, with its published and our records."""
+    lines = []
+    for table, group in _by_table(selected).items():
+        if table in FIGURES:
+            state = "recorded" if group[0].is_done else "not recorded"
+            lines.append(f"{table}: {FIGURES[table].title}; {state}")
+            continue
+        columns = [c for c in TABLES[table].columns if c.is_published]
+        labels = ", ".join(column.label for column in columns)
+        lines.append(f"{table}: {TABLES[table].title}; {labels}")
+        rows = {row.name: row for row in TABLES[table].rows}
+        for cell in group:
+            numbers = rows[cell.row].published.get(cell.config.estimator, ("–",))
+            lines.append(
+                f"  {cell.name:<58} {'  '.join(map(str, numbers)):<14} "
+                f"{len(_recorded(cell))} of {cell.seeds} recorded"
+            )
+    return "\n".join(lines)
+
+
+def _by_table(selected: Sequence[Cell | FigureRun]) -> dict[str, list]:
+    groups: dict[str, list] = {}
+    for one in selected:
+        groups.setdefault(one.table, []).append(one)
+    return groups
+
+
+def _recorded(cell: Cell) -> list[Run]:
+    return [run for run in cell.finals() if run.is_done]
+
+
+def dry_run(selected: Sequence[Cell | FigureRun]) -> None:
+    """Prints the commands of what is left, and what the recorded runs took."""
+    cells = [one for one in selected if isinstance(one, Cell)]
+    left = [(cell, run) for cell in cells for run in cell.left()]
+    for cell, run in left:
+        # Before there is a choice, CHOSEN stands for the values of the grid.
+        is_open = run.is_final and cell.selection() is None
+        chosen = [f" --config.{field}=CHOSEN" for field in cell.grid if is_open]
+        print(run.command(), *chosen, "" if run.is_final else " --train_only", sep="")
+    for one in selected:
+        if isinstance(one, FigureRun) and not one.is_done:
+            print(one.command())
+    steps = sum(run.config.num_steps for _, run in left)
+    print(f"{len(left)} runs left, {steps:,} steps")
+    for table, group in _by_table(cells).items():
+        files = [run.file for cell in group for run in _recorded(cell)]
+        hours = sum(records.seconds(records.read_record(file)) for file in files) / 3600
+        count = sum(cell.seeds for cell in group)
+        print(
+            f"{table}: {len(files)} of {count} records are there"
+            + (f"; their final runs took {hours:.1f} h, as a rerun would" * bool(files))
+        )
+
+
+def share(argv: list[str], count: int) -> int:
+    """Runs the same command in several processes, a shard and a core each.
+
+    Args:
+        argv: the command line.
+        count: number of processes.
+
+    Returns:
+        The largest of their exit codes.
+    """
+    pin = getattr(os, "sched_setaffinity", None)  # not on a Mac
+    cores = sorted(os.sched_getaffinity(0)) if pin else []
+    processes = []
+    for index in range(count):
+        flags_of_shard = ["--processes=1", f"--shard={index}/{count}"]
+        command = [sys.executable, REPOSITORY / "scripts" / "reproduce.py", *argv[1:]]
+        # XLA takes the number of its threads from it.
+        environment = os.environ | {"NPROC": "1"}
+        processes.append(subprocess.Popen([*command, *flags_of_shard], env=environment))
+        if pin:
+            pin(processes[-1].pid, {cores[index % len(cores)]})
+    signal.signal(signal.SIGTERM, lambda *_: [p.terminate() for p in processes])
+    # Ctrl-C reaches all of them, and each saves its state.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return max(process.wait() for process in processes)
+
+
+def rerun(path: str, data_dir: str | None) -> None:
+    """Does the run of a record again and says whether its numbers are the same."""
+    numbers, versions = runs.rerun(Path(path), data_dir)
+    if numbers:
+        print("these numbers differ:", *numbers, sep="\n  ")
+    else:
+        print("every number is the same to the last bit")
+    if versions:
+        print("these versions differ:", *versions, sep="\n  ")
+    if numbers:
+        sys.exit(1)
+
+
+def check(todo: Sequence[Cell | FigureRun], data_dir: str | None) -> None:
+    """Checks that what is to do can run.
+
+    Raises:
+        ConfigError: if some of it cannot.
+        DataError: if a data set cannot be read.
+    """
+    launch.check_compiler()
+    cells = [one for one in todo if isinstance(one, Cell)]
+    for cell in cells:
+        if cell.config.dataset.name == BURDA and not data_dir:
+            raise ConfigError(
+                f"--data_dir: must be the folder of {FILES[BURDA][0]} for {cell.name}, "
+                "or --row must leave it out"
+            )
+    runs.check(run for cell in cells for run in [*cell.points(), cell.finals()[0]])
+
+
+def main(argv: list[str]) -> None:
+    """Selects, checks, trains and evaluates, and prints the tables."""
+    values = parse(argv)
+    if values.processes > 1 and values.shard != WHOLE:
+        raise ConfigError("--shard: must not be given with --processes")
+    if values.record:
+        launch.check_compiler()
+        return rerun(values.record, values.data_dir)
+    selected = select(values)
+    if values.list:
+        return print(listing(selected))
+    if values["dry-run"].value:
+        return dry_run(selected)
+    todo = [one for one in selected if not one.is_done]
+    check(todo, values.data_dir)
+    if values.processes > 1:
+        code = share(argv, values.processes)
+        if any(not one.is_done for one in selected):
+            print("the same command does what is left")
+            sys.exit(code)
+    else:
+        _complete(todo)
+    if values.shard != WHOLE:
+        return print("done; the command without --shard prints the tables")
+    for table in dict.fromkeys(one.table for one in selected):
+        print(other_tables.make(table, values.budget), end="\n\n")
+
+
+def _complete(todo: Sequence[Cell | FigureRun]) -> None:
+    cells = [one for one in todo if isinstance(one, Cell)]
+    total = sum(len(cell.left()) for cell in cells)
+
+    def announce(run: Run) -> None:
+        left = sum(len(cell.left()) for cell in cells)
+        print(f"{run.name}: {left} of {total} runs left", flush=True)
+
+    for cell in cells:
+        cell.complete(announce)
+    for figure in todo:
+        if isinstance(figure, FigureRun):
+            print(figure.command(), flush=True)
+            figure.complete()

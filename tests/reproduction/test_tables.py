@@ -1,0 +1,298 @@
+"""Tables from made-up records: means, marks, orderings and conditions, by hand."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from experiments.reproduction import make_tables, other_tables, tables
+from made_records import bound, table_lines, write
+
+VAE = "vae-categorical"
+BITS, CLASSES = "later-vae-bernoulli", "later-vae-categorical"
+
+
+def rows(text):
+    """The rows of a table, by row name and estimator."""
+    header, _, *body = table_lines(text)
+    return {
+        tuple(cells[:2]): list(zip(header, cells, strict=True))[2:] for cells in body
+    }
+
+
+def test_mean_and_deviation_over_seeds_beside_the_published_number(results):
+    tests = ({"test": bound(101.0)}, {"test": bound(102.0)})
+    write("jang_table1", VAE, "gumbel_softmax", *tests)
+    file = f"results/jang_table1/cpu/{VAE}-gumbel_softmax-seed0.json"
+    text = tables.table("jang_table1", "cpu")
+    assert rows(text)[VAE, "`gumbel_softmax`"] == [
+        ("test nll", f"[101.50 ± 0.71]({file})"),
+        ("published", "101.5"),
+        ("difference", "+0.00"),
+        ("L_1", "111.50 ± 0.71"),
+        ("learning_rate", "0.001 (set)"),
+        ("steps", "100,000"),
+        ("best at", "75,000 to 80,000"),
+        ("seeds", "2"),
+    ]
+    assert "Table 1 of [1]: 1 of 28 cells at budget `cpu`" in text
+    assert "m = 1,000, in nats" in text and "jax 1.2, abacus." in text
+    assert tables.heading("jang_table1", "cpu") == (
+        "Table 1 of [1]: 100,000 steps of adam, batch 100, m = 1,000, budget `cpu`"
+    )
+
+
+@pytest.mark.parametrize(
+    "nll, shown",
+    [
+        (102.0, "+0.50"),
+        (102.01, "+0.51 ✗"),
+        (101.0, "-0.50"),
+        (100.9, "-0.60 ✗"),
+        (111.5, "+10.00 ✗"),
+    ],
+)
+def test_what_misses_the_tolerance_is_marked(results, nll, shown):
+    write("jang_table1", VAE, "gumbel_softmax", {"test": bound(nll)})
+    cells = rows(tables.table("jang_table1", "cpu"))[VAE, "`gumbel_softmax`"]
+    assert cells[2] == ("difference", shown)
+    assert cells[0][1].startswith(f"[{nll:.2f} ± 0.25]")  # one seed: over images
+
+
+def test_accuracy_is_in_percent_with_its_own_tolerance(results):
+    def result(accuracy, nll_1):
+        split = {"accuracy": accuracy, "nll": 1.0, "nll_1": nll_1, "nll_stderr": 1.0}
+        return {"test": split, "valid": split | {"accuracy": 0.95}}
+
+    write("jang_table2", "m2", "exact", result(0.9, 106.0), result(0.96, 107.0))
+    write("jang_table2", "m2", "gumbel_softmax", result(0.909, 109.6))
+    write("jang_table2", "m2", "muprop", result(0.5, 120.0))
+    every = rows(tables.table("jang_table2", "cpu"))
+    texts = {name: [text for _, text in cells] for name, cells in every.items()}
+    exact = texts["m2", "`exact`"]
+    assert exact[0].startswith("[93.00 ± 4.24]") and exact[1:3] == ["92.6", "+0.40"]
+    assert exact[3:6] == ["106.50 ± 0.71", "106.8", "-0.30"]
+    assert exact[6] == "95.00 ± 0.00"
+    single = texts["m2", "`gumbel_softmax`"]
+    assert single[0].startswith("[90.90](") and single[1:3] == ["92.4", "-1.50"]
+    users = texts["m2", "`muprop`"]
+    assert users[1:3] == users[4:6] == ["–", "–"]
+
+
+def test_choices_edges_and_diverged_seeds(results):
+    row, split = "200H-784V-m1", {"test": bound(107.0), "train": bound(107.6)}
+    # The config has 3e-4, of what was tried neither the least nor the most.
+    points = [{"learning_rate": rate, "steps": 10_000} for rate in (1e-4, 3e-4, 1e-3)]
+    write("maddison_table1", row, "gumbel_softmax", None, split, selection=points)
+    write("maddison_table1", row, "nvil", None, selection=points[1:])
+    text = tables.table("maddison_table1", "cpu")
+    assert "learning_rate from 0.0001, 0.0003, 0.001, by the best vali" in text
+    assert "validation of 10 % of the steps. T" in text
+    assert "◂ is a choice at the edge" in text
+    cells = [text for _, text in rows(text)[row, "`gumbel_softmax`"]]
+    assert cells[0].startswith("[107.00 ± 0.25]")
+    assert cells[1:6] == ["107.3", "-0.30", "107.60 ± 0.25", "107.5", "+0.10"]
+    assert cells[6:] == ["0.0003", "100,000", "75,000", "1 of 2"]
+    cells = [text for _, text in rows(text)[row, "`nvil`"]]
+    assert cells[0].startswith("[diverged](") and cells[1:3] == ["104.4", "✗"]
+    assert cells[6:] == ["0.0003 ◂", "100,000", "–", "0 of 1"]
+
+
+def test_orderings_within_the_rows(results):
+    # Published: 101.5, 107.0, 107.8 and 110.6; the second and third are 0.8 apart.
+    for estimator, nll in (
+        ("gumbel_softmax", 104.0),
+        ("muprop", 108.0),
+        ("st_gumbel_softmax", 107.6),
+        ("score_function", 103.0),
+    ):
+        write("jang_table1", VAE, estimator, {"test": bound(nll)})
+    assert (
+        "\nWithin the rows: of the 6 published orderings by more than 0.5 nats, 2 "
+        f"hold; within 0.5 nats here: {VAE} `muprop` before `st_gumbel_softmax`; "
+        f"the other way round: {VAE} `muprop` before `score_function`, "
+        f"{VAE} `gumbel_softmax` before `score_function`, "
+        f"{VAE} `st_gumbel_softmax` before `score_function`.\n"
+    ) in tables.table("jang_table1", "cpu")
+
+
+def test_the_best_of_each_row_that_has_several(results):
+    def write_bound(row, estimator, nll, nll_1):
+        write("jang_table1", row, estimator, {"test": bound(nll, nll_1=nll_1)})
+
+    write_bound("vae-bernoulli", "muprop", 1.0, 2.0)  # alone in its row
+    write_bound(VAE, "gumbel_softmax", 104.0, 116.0)
+    write_bound(VAE, "muprop", 105.0, 112.0)
+    write("jang_table1", VAE, "darn", None)  # diverged
+    *_, nll, _, nll_1 = tables.table("jang_table1", "cpu").splitlines()
+    assert nll == "Of these, the least test nll: `gumbel_softmax` in all rows."
+    assert nll_1 == "Of these, the least L_1: `muprop` in all rows."
+    write_bound("structured_prediction-bernoulli", "gumbel_softmax", 60.0, 61.0)
+    write_bound("structured_prediction-bernoulli", "darn", 59.0, 62.0)
+    *_, nll, _, nll_1 = tables.table("jang_table1", "cpu").splitlines()
+    assert nll.endswith(
+        f"nll: `darn` in structured_prediction-bernoulli; `gumbel_softmax` in {VAE}."
+    )
+    assert "`muprop` in vae-cat" in nll_1
+
+
+def test_what_a_step_costs_has_a_column_where_it_differs(results):
+    for name in ("gumbel_softmax", "disarm"):
+        write("later_table1", CLASSES, name, {"test": bound(105.0)})
+    every = rows(tables.table("later_table1", "cpu"))
+    assert dict(every[CLASSES, "`disarm`"])["evaluations"] == "(1 + n)·m"
+    assert dict(every[CLASSES, "`disarm`"])["published"] == "–"
+    assert dict(every[CLASSES, "`gumbel_softmax`"])["evaluations"] == "m"
+    assert dict(every[CLASSES, "`gumbel_softmax`"])["published"] == "101.5"
+
+
+def test_a_budget_is_a_table_of_its_own(results):
+    write("jang_table1", VAE, "darn", {"test": bound(1.0)}, budget="paper")
+    assert tables.read("jang_table1", "cpu") == []
+    (entry,) = tables.read("jang_table1", "paper")
+    assert (entry.row.name, entry.estimator) == (VAE, "darn")
+    text = tables.table("jang_table1", "paper")
+    assert "500,000 steps of sgd" in text and "schedule.rate" in text
+
+
+def test_csv_has_every_number_in_a_column(results):
+    tests = ({"test": bound(101.0)}, {"test": bound(102.0)}, None)
+    selection = [{"learning_rate": rate} for rate in (1e-4, 1e-3)]
+    write("jang_table1", VAE, "gumbel_softmax", *tests, selection=selection)
+    (line,) = csv.DictReader(tables.as_csv("jang_table1", "cpu").splitlines())
+    assert (line["row"], line["estimator"]) == (VAE, "gumbel_softmax")
+    assert line["test nll"] == "101.5" and line["test nll, spread"] == "0.707107"
+    assert line["test nll, published"] == "101.5" and line["L_1"] == "111.5"
+    assert (line["learning_rate"], line["at an edge"]) == ("0.001", "learning_rate")
+    assert (line["seeds"], line["diverged"]) == ("3", "1")
+
+
+def write_later(nlls):
+    for (row, estimator), values in nlls.items():
+        splits = [value and {"test": bound(value)} for value in values]
+        write("later_table1", row, estimator, *splits)
+
+
+def test_at_a_glance_there_is_a_row_an_estimator_and_a_column_a_network(results):
+    write_later(
+        {
+            (BITS, "arm"): [106.0],
+            (BITS, "gumbel_softmax"): [104.0, 105.0],
+            (CLASSES, "gumbel_softmax"): [101.0],
+            (CLASSES, "relax"): [None],
+        }
+    )
+    text = tables.glance("later_table1", "cpu")
+    assert {line[0]: line[1:] for line in table_lines(text)} == {
+        "estimator": ["unbiased", "evaluations", "vae, bernoulli", "vae, categorical"],
+        "---": ["---"] * 4,
+        # The best of a network that has several are bold.
+        "`gumbel_softmax`": ["no", "m", "**104.50** / **114.50**", "101.00 / 111.00"],
+        "`arm`": ["yes", "(1 + n)·m", "106.00 / 116.00", "–"],
+        "`relax`": ["yes", "(1 + n)·m", "–", "diverged"],
+    }
+    assert "m = 100, in nats, mean over 1 or 2 seeds. 20,000 steps of adam" in text
+
+
+def test_the_plot_has_the_best_estimators_on_top(results, saved):
+    write_later(
+        {
+            (BITS, "arm"): [107.0],  # 3 behind, and on one network only
+            (BITS, "nvil"): [105.0],  # 1 behind, and 9
+            (BITS, "gumbel_softmax"): [104.0],
+            (CLASSES, "nvil"): [109.0],
+            (CLASSES, "gumbel_softmax"): [100.0],
+        }
+    )
+    make_tables.plot_estimators("later_table1", "cpu", results / "estimators.png")
+    bits, classes = saved["estimators.png"].axes
+    names = [tick.get_text() for tick in bits.get_yticklabels()]
+    assert names == ["nvil", "arm", "gumbel_softmax"]  # from below
+    assert bits.get_title() == "vae\nbernoulli"
+    points = {line.get_label(): line.get_xydata() for line in bits.get_lines()}
+    np.testing.assert_allclose(points["test nll, unbiased"], [[105, 0], [107, 1]])
+    np.testing.assert_allclose(points["test nll, biased"], [[104, 2]])
+    np.testing.assert_allclose(points["L_1, biased"], [[114, 2]])
+    (point,) = classes.get_lines()[1].get_xydata()
+    np.testing.assert_allclose(point, [109, 0])
+
+
+def write_json(path, value):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value))
+
+
+def test_figure_5_is_a_ratio_of_steps_per_second(results):
+    record = {
+        "classes": [2, 10],
+        "milliseconds": {"marginalisation": [4.0, 30.0], "one sample": [4.0, 10.0]},
+        "versions": {"jax": "1", "device_kind": "abacus"},
+    }
+    write_json(results / "jang_figure5/cpu/marginalisation.json", record)
+    lines = other_tables.make("jang_figure5", "cpu").splitlines()
+    assert lines[2] == "| 2 | 250.0 | 250.0 | 1.0 | – |"
+    assert lines[3] == "| 10 | 33.3 | 100.0 | 3.0 | 2.0 |"
+
+
+def test_a_sweep_is_shown_with_what_was_trained(results):
+    config = {"num_steps": 20000, "optimizer": "adam", "learning_rate": 3e-4}
+    config |= {"batch_size": 64, "num_samples": 1}
+    point = {"versions": {"jax": "1", "device_kind": "abacus"}}
+    folder = results / "maddison_figure4/cpu"
+    write_json(folder / "sweep.json", {"config": config, "points": [point]})
+    (folder / "table.md").write_text("title\n\n| a |\n| --- |\n| 1 |\n")
+    lines = other_tables.make("maddison_figure4", "cpu").splitlines()
+    assert lines[:5] == ["title", "", "| a |", "| --- |", "| 1 |"]
+    assert "20,000 steps of adam at 0.0003, batch 64, m = 1" in lines[-1]
+    assert lines[-1].endswith("jax 1, abacus.")
+
+
+def test_bias_and_spread_of_every_estimator_in_a_row(results):
+    def row(name, temperature, bias):
+        numbers = {"bias": bias, "bias_noise": 0.1, "std": 2.0, "evaluations": "m"}
+        return {"estimator": name, "temperature": temperature, **numbers}
+
+    settings = {"reference": "exact", "repeats": 2000, "num_parameters": 3}
+    settings |= {"step": 5000, "warmup": 10}
+    record = {"rows": [row("a", 0.5, 0.7), row("a", 0.1, 0.05), row("b", None, 0.2)]}
+    record |= {"settings": settings, "versions": {"jax": "1", "device_kind": "abacus"}}
+    write_json(results / "gradient_quality/quality.json", record)
+    header, _, *lines, _, note = other_tables.quality_table().splitlines()
+    assert header == "| estimator | evaluations | no τ | τ = 0.1 | τ = 0.5 |"
+    assert lines == [
+        "| `a` | m | – | < 0.10 / 2.00 | 0.70 / 2.00 |",
+        "| `b` | m | 0.20 / 2.00 | – | – |",
+    ]
+    assert "2,000 draws of a gradient" in note and "10 batches to learn" in note
+
+
+BENCHMARK = {
+    "machine": {"cpu": "a processor", "cores": 2, "load": 0.25},
+    "versions": {"jax": "1.2", "torch": "3.4", "python": "3.99"},
+    "repeats": 7,
+    "networks": [
+        {
+            "name": "a network",
+            "milliseconds": {"this project": 2.0, "torch.compile": 5.0, "floor": 1.6},
+            "processes": {
+                "this project": {"compile_seconds": 1.23, "peak_mib": 456.7},
+                "torch.compile": {"compile_seconds": 8.9, "peak_mib": 1012.0},
+            },
+            "evaluation_seconds": 12.0,
+        }
+    ],
+}
+
+
+def test_training_steps_as_rates_and_ratios_of_every_processor(results):
+    assert other_tables.training_tables() == "Not recorded yet."
+    other = BENCHMARK | {"machine": BENCHMARK["machine"] | {"cpu": "another"}}
+    for name, values in (("a", BENCHMARK), ("b", other)):
+        write_json(results / f"benchmark/{name}.json", values)
+    text = other_tables.training_tables()
+    assert "| steps/s | this project | torch.compile | × torch.compile | × fl" in text
+    assert text.count("| a network | 500 | 200 | 2.50 | 1.25 |") == 2
+    assert "| a network | 1.2; 457 | 8.9; 1,012 | 12 |" in text
+    assert "a processor, 2 cores, load 0.2 at the start" in text
+    assert "another, 2 cores" in text and "jax 1.2, torch 3.4, Python 3.99" in text
