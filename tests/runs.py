@@ -188,11 +188,13 @@ def counting_compilations():
 def ends(workdir):
     """All that two equal runs agree on: the last checkpoint, metrics, result."""
     last = max(int(p.name) for p in (workdir / "checkpoints").iterdir())
-    kinds, state = Checkpoints(workdir / "checkpoints")._read(last)
+    arrays = Checkpoints(workdir / "checkpoints").read(last)
+    kinds = {name: (array.dtype, array.shape) for name, array in arrays.items()}
+    state = {name: array.tobytes() for name, array in arrays.items()}
     result = json.loads((workdir / "result.json").read_text())
     del result["seconds"], result["evaluation_seconds"]
     metrics = without_timings(read_metrics(workdir / "metrics.jsonl"))
-    return last, kinds, state.tobytes(), metrics, result
+    return last, kinds, state, metrics, result
 
 
 def sharing_programs(folder, least_seconds: str) -> dict[str, str]:

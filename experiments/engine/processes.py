@@ -5,22 +5,29 @@ reads and writes files and speaks; what it alone knows it tells the others, and 
 to stop is agreed.
 """
 
+import json
+import math
 import os
-import pickle
 import re
 import sys
 import traceback
-from collections.abc import Callable
-from typing import NoReturn, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn, TypeVar
 
 import jax
 import numpy as np
 from absl import flags
 from jax.experimental import multihost_utils
 
+import experiments
 from experiments import ConfigError
 
 Value = TypeVar("Value")
+
+# The exceptions that a process may raise for what has happened on process 0.
+_ERRORS = vars(experiments) | {
+    error.__name__: error for error in (FloatingPointError, OSError)
+}
 
 
 def define_flags(values: flags.FlagValues) -> None:
@@ -79,27 +86,61 @@ def is_first() -> bool:
     return jax.process_index() == 0
 
 
-def on_first(act: Callable[[], Value]) -> Value:
-    """Acts in the first process; what comes of it, value or error, is so in all."""
+def on_first(function: Callable[[], Value]) -> Value:
+    """Runs on process 0 and broadcasts the result or exception.
+
+    Args:
+        function: returns what JSON can hold.
+    """
     if jax.process_count() == 1:
-        return act()
-    value, error, said = None, None, b""
+        return function()
+    message, error = None, None
     if is_first():
         try:
-            value = act()
+            message = {"value": function()}
         except Exception as caught:
             error = caught
-        said = pickle.dumps((value, error))
-    size = int(multihost_utils.broadcast_one_to_all(np.asarray(len(said))))
+            message = {"error": type(caught).__name__, "text": str(caught)}
+    message = json.loads(_broadcast(json.dumps(message).encode()))
+    if "error" not in message:
+        return message["value"]
+    if error is None:
+        name, text = message["error"], message["text"]
+        kind = _ERRORS.get(name)
+        error = RuntimeError(f"{name}: {text}") if kind is None else kind(text)
+    raise error
+
+
+def _broadcast(data: bytes) -> bytes:
+    """The bytes of process 0; those of the others count for nothing."""
+    size = int(multihost_utils.broadcast_one_to_all(np.asarray(len(data))))
     # In sizes of powers of two: every size is a compilation.
     buffer = np.zeros(1 << size.bit_length(), np.uint8)
-    buffer[: len(said)] = np.frombuffer(said, np.uint8)
-    said = np.asarray(multihost_utils.broadcast_one_to_all(buffer))
-    if not is_first():
-        value, error = pickle.loads(said[:size].tobytes())
-    if error is not None:
-        raise error
-    return value
+    if is_first():
+        buffer[:size] = np.frombuffer(data, np.uint8)
+    return np.asarray(multihost_utils.broadcast_one_to_all(buffer))[:size].tobytes()
+
+
+def broadcast_arrays(
+    arrays: Mapping[Any, np.ndarray], templates: Mapping[Any, Any]
+) -> Mapping[Any, np.ndarray]:
+    """The arrays of process 0, bit for bit, on all processes.
+
+    Args:
+        arrays: on process 0 the arrays by name; on the others anything.
+        templates: arrays of the same names, shapes and dtypes.
+    """
+    if jax.process_count() == 1:
+        return arrays
+    data = b"".join(arrays[n].tobytes() for n in templates) if is_first() else b""
+    data, start, values = _broadcast(data), 0, {}
+    for name, template in templates.items():
+        shape, dtype = template.shape, np.dtype(template.dtype)
+        # A copy: the array is aligned then, and does not keep all the others alive.
+        flat = np.frombuffer(data, dtype, math.prod(shape), start).copy()
+        values[name] = flat.reshape(shape)
+        start += flat.nbytes
+    return values
 
 
 def in_all(act: Callable[[], Value]) -> Value:

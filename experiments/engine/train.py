@@ -144,7 +144,10 @@ def train_together(
 
 
 def _claim(stack: contextlib.ExitStack, config, workdir: Path) -> None:
-    hosts.on_first(lambda: stack.enter_context(claim(workdir, config.to_dict())))
+    def claim_first() -> None:
+        stack.enter_context(claim(workdir, config.to_dict()))
+
+    hosts.on_first(claim_first)
 
 
 def _read_result(path: Path) -> dict[str, Any] | None:
