@@ -1,1 +1,1 @@
-"""Examples: the library in small models of one's own, each a file to copy from."""
+"""Small models that use the library, each a program to copy from."""

@@ -1,9 +1,9 @@
-"""Arithmetic coding in exact integers: the length that a probability promises.
+"""Arithmetic coding in exact integers, with messages as short as theory allows.
 
-A message is an interval within [0, 1): each symbol leaves of the interval so far a part
-in proportion to its frequency (Rissanen & Langdon 1979). The width is the probability p
-of the message, and the interval holds a binary fraction of ⌈−log₂ p⌉ + 1 digits with
-all its continuations. Slow and simple: the integers are as long as the message.
+A message is an interval within [0, 1): each symbol narrows the interval to a part in
+proportion to its frequency (Rissanen & Langdon 1979). The width is the probability p of
+the message, and the interval holds a binary fraction of ⌈−log₂ p⌉ + 1 digits with all
+its continuations. Slow and simple: the integers are as long as the message.
 
 Shapes: n symbols, K values.
 """
@@ -16,7 +16,7 @@ PRECISION = 16  # bits of a frequency
 
 
 def frequencies(probabilities) -> np.ndarray:
-    """Whole numbers in proportion to probabilities, none of them 0.
+    """Positive integers in proportion to probabilities.
 
     Args:
         probabilities: [..., K], K below 2^PRECISION.
@@ -46,13 +46,13 @@ def encode(symbols, tables) -> tuple[int, int]:
     for symbol, counts in zip(symbols, np.asarray(tables).tolist(), strict=True):
         unit = width >> PRECISION  # exact: the width has that many factors of 2 left
         low, width = low + unit * sum(counts[:symbol]), unit * counts[symbol]
-    # So many digits that two steps of the last one fit into the interval.
+    # Enough digits that two steps of the last one fit into the interval.
     length = scale - width.bit_length() + 2
     return -(-low >> (scale - length)), length
 
 
 def decode(digits: int, length: int, tables) -> list[int]:
-    """The message that `encode` made such digits of, with the same tables, [n]."""
+    """Decodes the digits of `encode`, given the same tables, to a message [n]."""
     scale = PRECISION * len(tables) + 1
     offset, width = digits << (scale - length), 1 << scale
     symbols = []

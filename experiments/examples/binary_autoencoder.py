@@ -3,7 +3,7 @@
 784-128-N-128-784 on binary MNIST; N bits are the only constraint. Straight-through: the
 decoder sees 0 and 1, and the encoder the gradient of the binary Concrete at a
 temperature that falls. In evaluation a bit is 1[logit > 0]. The control is trained on
-relaxed bits, from which a decoder may read more than there is in evaluation.
+relaxed bits, which tell a decoder more than the bits of evaluation do.
 
 Expected, 1,000 steps, seed 0: 145.7, 111.6, 87.3 nats on test images with 8, 32, 128
 bits, 143.2, 109.5, 88.2 trained on relaxed ones; the mean image has 206.0.
@@ -83,7 +83,7 @@ def fit(num_bits, hard, steps, seed, pixels):
 
 
 def main(steps: int = 1000, seed: int = 0):
-    """Trains six; returns the test errors in nats by (number of bits, hard)."""
+    """Trains six models; returns test errors in nats by (number of bits, hard)."""
     pixels = binarization.binarized(data.load("mnist"), "static")
     errors = {}
     for num_bits, hard in RUNS:

@@ -55,7 +55,7 @@ class Experts(nnx.Module):
 
 @nnx.jit
 def train(model, optimizer, key, steps):
-    """Takes the numbered steps [T], in place; returns the losses [T]."""
+    """Trains for the steps [T], in place; returns the losses [T]."""
 
     @nnx.scan(in_axes=(nnx.Carry, 0), out_axes=(nnx.Carry, 0))
     def step(carry, t):

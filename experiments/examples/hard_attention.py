@@ -56,7 +56,7 @@ def loss(params, key, temperature, canvases, labels):
 
 @jax.jit
 def train(state, key, steps, images, labels):
-    """Takes the numbered steps [T]; returns the new state and the losses [T]."""
+    """Trains for the steps [T]; returns the new state and the losses [T]."""
 
     def step(state, t):
         params, opt_state = state
@@ -72,7 +72,7 @@ def train(state, key, steps, images, labels):
 
 @jax.jit
 def evaluate(params, canvases, cells, labels):
-    """Shares of canvases whose digit is looked at, and whose class is right."""
+    """Shares of canvases where the digit is looked at, and classified rightly."""
     choice = look(params, canvases).argmax(1)  # no noise, and no other cell is read
     seen = canvases[jnp.arange(len(canvases)), choice]
     right = CLASSIFY.apply(params["classify"], seen).argmax(1) == labels

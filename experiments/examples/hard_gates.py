@@ -54,7 +54,7 @@ def unroll(params, gate, inputs, key, temperature):
 
 @functools.partial(jax.jit, static_argnames=("gate", "batch", "length"))
 def answers(params, gate, key, temperature, batch=64, length=LENGTH):
-    """Mean negative log-likelihood of new answers in nats, and the share right."""
+    """Mean negative log-likelihood of new answers in nats, and the accuracy."""
     batch_key, gate_key = jax.random.split(jax.random.fold_in(key, length))
     inputs, symbols = make_batch(batch_key, batch, length)
     h, _ = unroll(params, gate, inputs, gate_key, temperature)
@@ -65,7 +65,7 @@ def answers(params, gate, key, temperature, batch=64, length=LENGTH):
 
 @functools.partial(jax.jit, static_argnames="gate")
 def train(state, gate, key, steps):
-    """Takes the numbered steps [T]; returns the new state and the losses [T]."""
+    """Trains for the steps [T]; returns the new state and the losses [T]."""
 
     def step(state, t):
         params, opt_state = state
@@ -78,7 +78,7 @@ def train(state, gate, key, steps):
 
 
 def main(steps: int = 2000, seed: int = 0):
-    """Trains both; returns the shares right at 20 and 1,000 symbols, hard and soft."""
+    """Trains hard and soft gates; returns accuracies of each at 20, 1,000 symbols."""
     cell_key, answer_key, key, test_key = jax.random.split(jax.random.key(seed), 4)
     cell = jax.random.normal(cell_key, (SYMBOLS + 1 + UNITS, 1 + UNITS))
     answer = jax.random.normal(answer_key, (UNITS, SYMBOLS))

@@ -28,7 +28,7 @@ def make_memory(key, batch):
 
 
 def loss(params, key, temperature, codes, pointers, symbols):
-    """Cross-entropy in nats of the symbols of HOPS slots, the first of them slot 0."""
+    """Cross-entropy in nats of the symbols of HOPS slots, from slot 0."""
     contents = jnp.concatenate([codes[pointers], jnp.eye(SYMBOLS)[symbols]], axis=2)
     rows, slot = jnp.arange(len(pointers)), jnp.zeros(len(pointers), int)
     code, nll = codes[slot], 0.0
@@ -44,7 +44,7 @@ def loss(params, key, temperature, codes, pointers, symbols):
 
 @jax.jit
 def train(state, key, steps, codes):
-    """Takes the numbered steps [T]; returns the new state and the losses [T]."""
+    """Trains for the steps [T]; returns the new state and the losses [T]."""
 
     def step(state, t):
         params, opt_state = state
@@ -59,7 +59,7 @@ def train(state, key, steps, codes):
 
 @jax.jit
 def follow(params, codes, pointers, symbols):
-    """The share of chains whose symbol is right, after each of 100 hops, [100]."""
+    """The accuracy of the symbols after each of 100 hops, [100]."""
     rows, start = jnp.arange(len(pointers)), jnp.zeros(len(pointers), int)
 
     def hop(carry, _):
@@ -73,7 +73,7 @@ def follow(params, codes, pointers, symbols):
 
 
 def main(steps: int = 1000, seed: int = 0):
-    """Trains, follows 1,000 chains; returns the share right after each hop, [100]."""
+    """Trains, follows 1,000 chains; returns the accuracy after each hop, [100]."""
     code_key, init_key, key, test_key = jax.random.split(jax.random.key(seed), 4)
     codes = jax.random.rademacher(code_key, (SLOTS, BITS), float)  # how slots are named
     address = 0.1 * jax.random.normal(init_key, (BITS, SLOTS))

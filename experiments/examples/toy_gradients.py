@@ -26,13 +26,13 @@ OPTIMIZER = optax.chain(optax.scale(-1.0), optax.adam(1e-2))  # upwards
 
 
 class History(NamedTuple):
-    """What is seen before each tenth of the steps, [10] each, and in the end.
+    """Measurements before each tenth of the steps, [10] each, and the last p.
 
     Attributes:
         probability: p = σ(θ).
-        mean: of the gradient of −(b − t)² in θ, as estimated.
+        mean: of the estimated gradient of −(b − t)² in θ.
         variance: of the same.
-        final: the last p.
+        final: p after all steps.
     """
 
     probability: jax.Array
@@ -42,7 +42,7 @@ class History(NamedTuple):
 
 
 def program(theta):
-    """Minus the cost, [1], for programs are maximised."""
+    """Minus the cost, [1]: programs are maximised."""
 
     def run(draw):
         b = draw("b", gumbel.Bernoulli(theta[None, None]))
@@ -53,7 +53,7 @@ def program(theta):
 
 @functools.partial(jax.jit, static_argnames="name")
 def train(name: str, key, steps) -> History:
-    """Takes the numbered steps [10, T] with one estimator."""
+    """Trains for the steps [10, T] with an estimator."""
     num_samples = ESTIMATORS[name].samples[0]
     estimator = gumbel.value_and_grad(name, program, num_samples=num_samples)
     estimate = functools.partial(estimator, temperature=TEMPERATURE)

@@ -59,10 +59,10 @@ corners = jnp.array([[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]])
 temperatures = (0.1, 0.5, 1.0, 5.0)
 relaxed = {t: gumbel.gumbel_softmax(noise_key, three, t) for t in temperatures}
 
-figure, row = plt.subplots(1, 4, figsize=(12, 3))
+figure, row = plt.subplots(1, 4, figsize=(12, 3), sharex=True, sharey=True)
 for axes, (temperature, points) in zip(row, relaxed.items(), strict=True):
-    across, up = np.asarray(points @ corners).T
-    axes.scatter(across, up, c=winners, s=3, cmap="viridis")
+    axes.fill(*corners.T, facecolor="none", edgecolor="0.6")
+    axes.scatter(*(points @ corners).T, c=winners, s=3, cmap="viridis")
     axes.set(title=f"τ = {temperature}", aspect="equal")
     axes.axis("off")
 figure.savefig(FIGURES / "simplex.png", dpi=120, bbox_inches="tight")
