@@ -1,6 +1,8 @@
 """The papers' three experiments, and the exceptions that they end with in one line."""
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -29,3 +31,25 @@ class Interrupted(Exception):
     """
 
     exit_code = 0
+
+
+def load(run_directory: str | Path) -> Any:
+    """Loads a trained run with its best parameters; no data set is read.
+
+    Args:
+        run_directory: the `--workdir` of the run, or its folder in `runs/`.
+
+    Returns:
+        The `Trained` of the run's experiment, with `config`, `params`, `result` and
+        what its model can do: `encode`, `decode`, `sample` and `reconstruct` of a VAE,
+        `predict` of structured prediction, `classify` and `generate` of M2.
+
+    Raises:
+        WorkdirError: if it is not the directory of a run of these experiments.
+        CheckpointError: if it has no checkpoint yet, or none is intact.
+    """
+    # Not above: what only needs the exceptions does not wait for jax.
+    from experiments.engine import trained
+
+    experiment, *fields = trained.read(Path(run_directory))
+    return importlib.import_module(f"experiments.{experiment}").Trained(*fields)

@@ -1,21 +1,34 @@
 """Semi-supervised classification with the M2 of Kingma et al. (2014), few labels.
 
-Every image has a class y and a style z: p(x|y, z) is a decoder, q(y|x) a classifier and
-q(z|x, y) an encoder. Of the labelled images y is observed, of the others it is a draw,
-so that config.estimator=exact is the marginalisation of Kingma et al. and any other
-estimator the single-sample inference of Jang et al. (2017); `experiments.m2_methods`
-has the objective. Accuracy is that of the most probable class of q(y|x) at the mean of
-the pixels that training draws, as Kingma et al. classify the mean of the features they
-draw, and the parameters of the best one on the validation set are kept. The labels-only
-variants train q(y|x) alone.
+Every image x has a class y and a style z: p(x|y, z) is a decoder, q(y|x) a classifier
+and q(z|x, y) an encoder. For labelled images y is observed, for the others it is a
+draw: config.estimator=exact is the marginalisation of Kingma et al., and any other
+estimator is the single-sample inference of Jang et al. (2017). Maximised is
+
+    J = E_L[−L(x, y)] + E_U[−U(x)] + α E_L[log q(y|x)],
+
+each E a mean over its images in the batch: config.alpha weighs nats of classification
+of a labelled image against nats of the bound of an image, whatever the numbers of both.
+The labels-only variants train q(y|x) alone.
+
+Accuracy is that of the most probable class of q(y|x), at the mean of the pixels that
+training draws, as Kingma et al. classify the mean of the features they draw. The best
+parameters are those of the highest accuracy on the validation set.
+
+Shapes: B batch, L labelled images, N styles, K classes, D pixels; n images of a split.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from ml_collections import ConfigDict
 
+import gumbel
 from experiments import ConfigError, plots
 from experiments.cli.config import (
     MAX_UNITS,
@@ -28,21 +41,198 @@ from experiments.cli.config import (
     positive_integers,
 )
 from experiments.cli.launch import launch
-from experiments.data import binarization
 from experiments.data import labels as labelled
 from experiments.data import load as data
-from experiments.engine.step import OPTIMIZERS
+from experiments.data.binarization import Pixels, binarized
+from experiments.engine import trained
 from experiments.engine.task import Task
 from experiments.models import m2
 from experiments.models.latents import visible_bias_init
-from experiments.models.m2_methods import METHODS, Images
+from gumbel.objectives import bernoulli_log_likelihood
+from gumbel.programs import Program, hard, interpret
+
+
+def make_program(model: m2.M2) -> Program:
+    """M2 as a stochastic program of (params, x [B, D]) and, if observed, labels [B].
+
+    Its bound is −U(x), equation (7) of Kingma et al. (2014), and with labels −L(x, y),
+    their equation (6). The prior of y is uniform, that of z standard normal.
+    """
+    uniform = gumbel.Categorical(jnp.zeros((1, model.num_classes)))
+    normal = gumbel.Normal(jnp.zeros(model.num_styles), jnp.ones(model.num_styles))
+
+    def program(params, x, labels=None):
+        # Ahead of the draws, hence computed once for all their values.
+        features = model.apply(params, x, method="look")
+        logits = model.apply(params, x, method="classify")
+
+        def run(draw):
+            if labels is None:
+                node = draw("y", gumbel.Categorical(logits))
+                y, kl = node.value, node.kl(uniform)
+            else:
+                y = jax.nn.one_hot(labels, model.num_classes)[:, None]
+                kl = jnp.log(model.num_classes)  # −log p(y)
+            loc, scale = model.apply(params, features, y, method="encode")
+            z = draw("z", gumbel.Normal(loc, scale))
+            pixels = model.apply(params, y, z.value, method="decode")
+            return bernoulli_log_likelihood(pixels, x) - kl - z.kl(normal)
+
+        return run
+
+    return program
+
+
+def class_log_prob(model: m2.M2, params, x, labels) -> jax.Array:
+    """log q(y|x) of observed labels [B], in nats: [B]."""
+    logits = model.apply(params, x, method="classify")[:, 0]
+    y = jax.nn.one_hot(labels, model.num_classes)
+    return (y * jax.nn.log_softmax(logits)).sum(axis=1)
+
+
+class Images(NamedTuple):
+    """The images of a run, and the labels that it may use.
+
+    Attributes:
+        pixels: of every split.
+        rows: the training images whose labels may be seen, [L].
+        labels: their classes, int [L].
+        true: the classes of "valid" and "test", int [n].
+    """
+
+    pixels: Pixels
+    rows: np.ndarray
+    labels: np.ndarray
+    true: Mapping[str, np.ndarray]
+
+
+def make_supervised(model: m2.M2, program: Program, images: Images, config) -> Callable:
+    """Makes (key, params) -> E_L[−L(x, y) + α log q(y|x)], a mean over a batch.
+
+    The batch has all labelled images if they are fewer than its size.
+    """
+    labels = jnp.asarray(images.labels)
+    pixels = jnp.asarray(images.pixels.train[images.rows])
+    size = min(config.labelled.batch_size, len(labels))
+
+    def supervised(key, params):
+        row_key, pixel_key, draw_key = jax.random.split(key, 3)
+        rows = jax.random.choice(row_key, len(labels), (size,), replace=False)
+        x, y = images.pixels.batch(pixel_key, pixels[rows]), labels[rows]
+        bound, _ = interpret(program(params, x, y), draw_key, hard(config.objective))
+        return (bound + config.alpha * class_log_prob(model, params, x, y)).mean()
+
+    return supervised
+
+
+NETWORKS: Mapping[str, Callable[..., m2.M2]] = {"mlp": m2.mlp, "conv": m2.convolutional}
+METHODS = ("m2", "classifier")
+
+
+def make_model(config: ConfigDict, num_classes: int, pixel_mean: np.ndarray) -> m2.M2:
+    """The networks of config.model; pixel biases start at the means' logit, [D]."""
+    channels = {"channels": config.channels} if config.channels else {}
+    return NETWORKS[config.networks](
+        num_classes=num_classes,
+        num_styles=config.num_styles,
+        hidden=config.hidden,
+        num_pixels=len(pixel_mean),
+        visible_bias_init=visible_bias_init(pixel_mean),
+        **channels,
+    )
+
+
+def make_task(config: ConfigDict) -> Task:
+    """Checks a config and makes its task.
+
+    Raises:
+        ConfigError: if a field has an impossible value.
+        DataError: if the data set cannot be read.
+    """
+    check(config)
+    return task_of(config, data.load(config.dataset.name, config.dataset.data_dir))
+
+
+def task_of(config: ConfigDict, dataset: data.Dataset) -> Task:
+    """The task of a checked config on a data set.
+
+    Raises:
+        ConfigError: if there are fewer labels than the config asks for.
+    """
+    rows = labelled.choose(dataset, config.labelled.count, config.labelled.seed)
+    images = Images(
+        pixels=binarized(dataset, config.dataset.binarization),
+        rows=rows,
+        labels=dataset.train.labels[rows],
+        true={"valid": dataset.valid.labels, "test": dataset.test.labels},
+    )
+    model = make_model(config.model, dataset.num_classes, images.pixels.mean)
+    make = m2_task if config.method == "m2" else classifier_task
+    return make(config, model, images, dataset.checksum)
+
+
+def m2_task(config: ConfigDict, model: m2.M2, images: Images, checksum: str) -> Task:
+    """The task of M2; labels other than the observed ones are not in it."""
+    program, pixels = make_program(model), images.pixels
+    unlabelled = np.delete(pixels.train, images.rows, axis=0)
+    return Task(
+        experiment="semi_supervised",
+        program=program,
+        init=lambda key: model.init(key, jnp.zeros((1, pixels.mean.size))),
+        data={"images": jnp.asarray(unlabelled)},
+        batch=lambda key, rows: (pixels.batch(key, rows["images"]),),
+        evaluation={split: (jnp.asarray(x),) for split, x in pixels.fixed.items()},
+        plot=make_plot(model, images, has_style=True),
+        checksum=checksum,
+        supervised=make_supervised(model, program, images, config),
+        measure=make_measure(model, images, has_style=True),
+        choose_by=choose_by,
+    )
+
+
+def classifier_task(
+    config: ConfigDict, model: m2.M2, images: Images, checksum: str
+) -> Task:
+    """The task of q(y|x) alone, on labelled images; its nll is the cross-entropy."""
+    del config
+    pixels, rows = images.pixels, images.rows
+    x = {**pixels.fixed, "train": pixels.fixed["train"][rows]}
+    y = {**images.true, "train": images.labels}
+
+    def program(params, x, labels):
+        return lambda draw: class_log_prob(model, params, x, labels)
+
+    def init(key):
+        return model.init(key, jnp.zeros((1, pixels.mean.size)), method="classify")
+
+    return Task(
+        experiment="semi_supervised",
+        program=program,
+        init=init,
+        data={
+            "images": jnp.asarray(pixels.train[rows]),
+            "labels": jnp.asarray(y["train"]),
+        },
+        batch=lambda key, rows: (pixels.batch(key, rows["images"]), rows["labels"]),
+        evaluation={
+            split: (jnp.asarray(x[split]), jnp.asarray(y[split])) for split in x
+        },
+        plot=make_plot(model, images, has_style=False),
+        checksum=checksum,
+        measure=make_measure(model, images, has_style=False),
+        choose_by=choose_by,
+    )
+
+
+def choose_by(metrics: Mapping[str, float]) -> float:
+    """The best parameters have the highest accuracy."""
+    return -metrics["valid_accuracy"]
 
 
 def rules() -> dict[str, Rule]:
-    """What is allowed in the fields of configs/semi_supervised.py."""
+    """The rules of the fields of configs/semi_supervised.py."""
     widths = positive_integers()
     return common_rules() | {
-        "optimizer": one_of(OPTIMIZERS),
         "alpha": non_negative(),
         "labelled.count": at_least(1),
         "labelled.batch_size": at_least(1),
@@ -55,19 +245,17 @@ def rules() -> dict[str, Rule]:
             f"{widths.text}, at least one",
         ),
         "model.channels": widths,
-        "dataset.binarization": one_of(binarization.BINARIZATIONS),
     }
 
 
-NETWORKS: Mapping[str, Callable[..., m2.M2]] = {"mlp": m2.mlp, "conv": m2.convolutional}
-
-
-def check_channels(model) -> None:
-    """Checks that config.model has channels where its networks convolve.
+def check(config: ConfigDict) -> None:
+    """Checks the fields of a config, and that only convolutions have channels.
 
     Raises:
         ConfigError: if not.
     """
+    check_config(config, rules())
+    model = config.model
     if (model.networks == "conv") != bool(model.channels):
         must = "at least one" if model.networks == "conv" else "()"
         raise ConfigError(
@@ -76,70 +264,91 @@ def check_channels(model) -> None:
         )
 
 
-def make_task(config) -> Task:
-    """Checks a config and makes its task.
-
-    Raises:
-        ConfigError: if a field has an impossible value.
-        DataError: if the data set cannot be read.
-    """
-    check_config(config, rules())
-    check_channels(config.model)
-    return task_of(config, data.load(config.dataset.name, config.dataset.data_dir))
+# A style variable counts as used above this mean KL in nats; a collapsed one has none.
+USED = 0.1
+# Columns of the figure of samples.
+STYLES = 10
 
 
-def task_of(config, dataset: data.Dataset) -> Task:
-    """The task of a checked config on a data set.
-
-    Raises:
-        ConfigError: if the labels are not as many as the config asks for.
-    """
-    rows = labelled.choose(dataset, config.labelled.count, config.labelled.seed)
-    images = Images(
-        pixels=binarization.binarized(dataset, config.dataset.binarization),
-        rows=rows,
-        labels=dataset.train.labels[rows],
-        true={"valid": dataset.valid.labels, "test": dataset.test.labels},
-    )
-    channels = {"channels": config.model.channels} if config.model.channels else {}
-    model = NETWORKS[config.model.networks](
-        num_classes=dataset.num_classes,
-        num_styles=config.model.num_styles,
-        hidden=config.model.hidden,
-        num_pixels=images.pixels.mean.size,
-        visible_bias_init=visible_bias_init(images.pixels.mean),
-        **channels,
-    )
-    fields = METHODS[config.method](config, model, images)
-    predict = labelled.make_predict(
-        lambda params, x: model.apply(params, x, method="classify")
-    )
-
-    expected = {s: jnp.asarray(images.pixels.expected(s)) for s in images.true}
-
-    def predicted(params, split: str) -> jax.Array:
-        return predict(params, expected[split])
+def make_measure(model: m2.M2, images: Images, has_style: bool) -> Callable:
+    """Makes (params, split) -> accuracy and, if M2, the number of styles used."""
+    classify, style_kl = (m2.over_images(model, m) for m in ("classify", "style_kl"))
+    x = {split: jnp.asarray(images.pixels.expected(split)) for split in images.true}
 
     def measure(params, split: str) -> dict[str, float]:
-        right = predicted(params, split) == images.true[split]
-        return {"accuracy": float(right.mean())}
+        predicted = classify(params, x[split])[:, 0].argmax(axis=1)
+        metrics = {"accuracy": float((predicted == images.true[split]).mean())}
+        if has_style:
+            kl = style_kl(params, images.pixels.fixed[split]).mean(axis=0)
+            metrics["styles_used"] = float((kl > USED).sum())
+        return metrics
 
-    def plot(params, key, directory: Path) -> None:
-        plots.plot_confusion(
-            images.true["valid"],
-            predicted(params, "valid"),
-            dataset.num_classes,
-            directory / "confusion.png",
+    return measure
+
+
+def make_plot(model: m2.M2, images: Images, has_style: bool) -> Callable:
+    """Makes the plots of the confusion of classes and, if M2, of styles and samples."""
+    classify, style_kl = (m2.over_images(model, m) for m in ("classify", "style_kl"))
+    x, true = jnp.asarray(images.pixels.expected("valid")), images.true["valid"]
+    num_classes = model.num_classes
+
+    def plot(params: Any, key: jax.Array, directory: Path) -> None:
+        predicted = classify(params, x)[:, 0].argmax(axis=1)
+        path = directory / "confusion.png"
+        plots.plot_confusion(true, predicted, num_classes, path)
+        if not has_style:
+            return
+        kl = style_kl(params, images.pixels.fixed["valid"]).mean(axis=0)
+        plots.plot_style_usage(kl, USED, directory / "latents.png")
+        z = jnp.tile(
+            jax.random.normal(key, (STYLES, model.num_styles)), (num_classes, 1)
         )
-        fields["plot"](params, key, directory)
+        classes = np.repeat(np.arange(num_classes), STYLES)
+        plots.plot_image_grid(
+            m2.generate(model, params, classes, z),
+            num_classes,
+            directory / "samples.png",
+            "a class in each row, one style from the prior in each column",
+        )
 
-    return Task(
-        experiment="semi_supervised",
-        checksum=dataset.checksum,
-        measure=measure,
-        choose_by=lambda metrics: -metrics["valid_accuracy"],
-        **fields | {"plot": plot},
-    )
+    return plot
+
+
+class Trained(trained.Trained):
+    """A trained M2 or classifier, see `experiments.load`."""
+
+    @functools.cached_property
+    def model(self) -> m2.M2:
+        """The networks."""
+        params = self.params["params"]
+        num_pixels = (
+            trained.output_size(params["decoder"]) if "decoder" in params else 0
+        )
+        num_classes = trained.output_size(params["classifier"])
+        return make_model(self.config.model, num_classes, np.full(num_pixels, 0.5))
+
+    def class_probabilities(self, images: Any) -> jax.Array:
+        """q(y|x) of images [n, S, S] or [n, D], [n, K]."""
+        x = trained.to_pixels(images)
+        return jax.nn.softmax(
+            m2.over_images(self.model, "classify")(self.params, x)[:, 0]
+        )
+
+    def classify(self, images: Any) -> jax.Array:
+        """The most probable classes of images [n, S, S] or [n, D], int [n]."""
+        return self.class_probabilities(images).argmax(axis=1)
+
+    def generate(self, key: jax.Array, classes: Any) -> jax.Array:
+        """Pixel means of an image of each class [n], its style drawn, [n, S, S].
+
+        Raises:
+            ValueError: if only the classifier was trained.
+        """
+        if "decoder" not in self.params["params"]:
+            raise ValueError("a run with config.method='classifier' generates nothing")
+        classes = jnp.asarray(classes)
+        z = jax.random.normal(key, (len(classes), self.model.num_styles))
+        return trained.to_images(m2.generate(self.model, self.params, classes, z))
 
 
 if __name__ == "__main__":

@@ -1,12 +1,16 @@
 """Structured output prediction of both papers: the lower half of a digit by the upper.
 
-A network with layers of draws, upper half -> z1 -> … -> zL -> lower half, is trained
-on the multi-sample bound of log p(lower | upper), log-mean-exp of log p(lower | zL).
-The draws come from the model itself, so no log q and no KL appears. 392-200-200-392
-Bernoulli, 392-(20×10)-(20×10)-392 categorical, and the networks of 240 units a layer
-coded on the corners of a cube. Evaluation is always through hard samples.
+A network of stochastic layers, upper half -> z1 -> … -> zL -> lower half, is trained on
+the multi-sample bound of log p(lower | upper), a log-mean-exp of log p(lower | zL). The
+draws come from the model itself, so that there is no log q and no KL. The networks
+are 392-200-200-392 Bernoulli, 392-(20×10)-(20×10)-392 categorical, and those of 240
+units a layer on the corners of a cube. Evaluation always uses hard samples.
+
+Shapes: B batch, D pixels of a half; n images of S × S = 2·D pixels.
 """
 
+import functools
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,55 +18,34 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments import plots
-from experiments.cli.config import MAX_LAYERS, Rule, at_least, check_config
+from experiments.cli.config import (
+    MAX_LAYERS,
+    Rule,
+    at_least,
+    check_config,
+    check_latents,
+    common_rules,
+    latent_rules,
+)
 from experiments.cli.launch import launch
+from experiments.data import load as data
+from experiments.data.binarization import binarized
+from experiments.engine import trained
 from experiments.engine.task import Task
 from experiments.models.coding import CODES
-from experiments.models.latents import (
-    FAMILIES,
-    Family,
-    check_latents,
-    latent_rules,
-    load_pixels,
-    pixel_fields,
-    visible_bias_init,
-)
+from experiments.models.latents import FAMILIES, Family, visible_bias_init
 from experiments.models.nets import StochasticNet
 from gumbel.objectives import bernoulli_log_likelihood
+from gumbel.programs import Program
 
 # Of the figure of completions.
 DIGITS, COMPLETIONS, MEAN_SAMPLES = 10, 8, 1000
 
 
-def rules() -> dict[str, Rule]:
-    """What is allowed in the fields of configs/structured_prediction.py."""
-    return latent_rules() | {
-        "model.num_layers": at_least(1, MAX_LAYERS),
-    }
-
-
-def halves(pixels):
-    """Upper and lower half of images in row-major order, [B, 2·D] -> 2 × [B, D]."""
-    half = pixels.shape[1] // 2
-    return pixels[:, :half], pixels[:, half:]
-
-
-def make_model(config, pixel_mean: np.ndarray) -> StochasticNet:
-    """The network, its visible biases set to the logit of the lower pixels' means."""
-    return StochasticNet(
-        latent_shape=FAMILIES[config.family].latent_shape(
-            config.num_variables, config.num_classes
-        ),
-        num_layers=config.num_layers,
-        code=CODES[config.code],
-        num_pixels=len(pixel_mean),
-        visible_bias_init=visible_bias_init(pixel_mean),
-    )
-
-
-def make_program(model: StochasticNet, family: Family):
+def make_program(model: StochasticNet, family: Family) -> Program:
     """The network as a stochastic program of (params, upper and lower [B, D])."""
 
     def program(params, upper, lower):
@@ -78,38 +61,26 @@ def make_program(model: StochasticNet, family: Family):
     return program
 
 
-def make_draw(model: StochasticNet, family: Family, images) -> Callable:
-    """Makes the function that draws the completions of images [n, D]."""
-    upper, _ = halves(images)
-
-    @jax.jit
-    def look(params, key):
-        def complete(key):
-            keys = iter(jax.random.split(key, model.num_layers))
-            logits = model.apply(
-                params,
-                upper,
-                lambda name, logits: family.distribution(logits).sample(next(keys)),
-            )
-            return jax.nn.sigmoid(logits)
-
-        samples = jax.lax.map(complete, jax.random.split(key, MEAN_SAMPLES))
-        return samples[:COMPLETIONS], samples.mean(axis=0)
-
-    def draw(params: Any, key, directory: Path) -> None:
-        samples, mean = look(params, key)
-        completed = [np.concatenate([upper, lower], axis=1) for lower in samples]
-        plots.plot_completions(
-            images,
-            np.stack(completed, axis=1),
-            np.concatenate([upper, mean], axis=1),
-            directory / "completions.png",
-        )
-
-    return draw
+def make_model(config: ConfigDict, pixel_mean: np.ndarray) -> StochasticNet:
+    """The network; its pixel biases start at the logit of the lower means [D]."""
+    return StochasticNet(
+        latent_shape=FAMILIES[config.family].latent_shape(
+            config.num_variables, config.num_classes
+        ),
+        num_layers=config.num_layers,
+        code=CODES[config.code],
+        num_pixels=len(pixel_mean),
+        visible_bias_init=visible_bias_init(pixel_mean),
+    )
 
 
-def make_task(config) -> Task:
+def halves(pixels):
+    """Upper and lower half of images in row-major order, [B, 2·D] -> 2 × [B, D]."""
+    half = pixels.shape[1] // 2
+    return pixels[:, :half], pixels[:, half:]
+
+
+def make_task(config: ConfigDict) -> Task:
     """Checks a config and makes its task.
 
     Raises:
@@ -118,23 +89,97 @@ def make_task(config) -> Task:
     """
     check_config(config, rules())
     check_latents(config.model)
-    pixels, checksum = load_pixels(config)
-    family = FAMILIES[config.model.family]
+    dataset = data.load(config.dataset.name, config.dataset.data_dir)
+    pixels = binarized(dataset, config.dataset.binarization)
     _, lower_mean = halves(pixels.mean[None])
-    model = make_model(config.model, lower_mean[0])
+    family, model = FAMILIES[config.model.family], make_model(config.model, *lower_mean)
 
     def init(key):
-        nothing = jnp.zeros((1, model.num_pixels))
-        return model.init(key, nothing, lambda name, logits: jnp.zeros_like(logits))
+        upper = jnp.zeros((1, model.num_pixels))
+        return model.init(key, upper, lambda name, logits: jnp.zeros_like(logits))
 
     return Task(
         experiment="structured_prediction",
         program=make_program(model, family),
         init=init,
-        plot=make_draw(model, family, np.float32(pixels.fixed["valid"][:DIGITS])),
-        checksum=checksum,
-        **pixel_fields(pixels, halves),
+        data={"images": jnp.asarray(pixels.train)},
+        batch=lambda key, rows: halves(pixels.batch(key, rows["images"])),
+        # uint8, a quarter of the memory: they become floats where they meet a weight.
+        evaluation={split: halves(jnp.asarray(x)) for split, x in pixels.fixed.items()},
+        plot=make_plot(model, family, np.float32(pixels.fixed["valid"][:DIGITS])),
+        checksum=dataset.checksum,
     )
+
+
+def rules() -> dict[str, Rule]:
+    """The rules of the fields of configs/structured_prediction.py."""
+    num_layers = at_least(1, MAX_LAYERS)
+    return {**common_rules(), **latent_rules(), "model.num_layers": num_layers}
+
+
+def make_predict(model: StochasticNet, family: Family, num_samples: int) -> Callable:
+    """Makes (params, key, upper [B, D]) -> means of the lower half, [samples, B, D]."""
+
+    def predict(params, key, upper):
+        def sample(key):
+            keys = iter(jax.random.split(key, model.num_layers))
+            logits = model.apply(
+                params,
+                upper,
+                lambda name, logits: family.distribution(logits).sample(next(keys)),
+            )
+            return jax.nn.sigmoid(logits)
+
+        return jax.lax.map(sample, jax.random.split(key, num_samples))
+
+    return jax.jit(predict)
+
+
+def make_plot(model: StochasticNet, family: Family, images: np.ndarray) -> Callable:
+    """Makes the plot of completions of images [n, 2·D]."""
+    predict = make_predict(model, family, MEAN_SAMPLES)
+    upper, _ = halves(images)
+
+    def plot(params: Any, key: jax.Array, directory: Path) -> None:
+        samples = predict(params, key, upper)
+        completed = [
+            np.concatenate([upper, lower], axis=1) for lower in samples[:COMPLETIONS]
+        ]
+        plots.plot_completions(
+            images,
+            np.stack(completed, axis=1),
+            np.concatenate([upper, samples.mean(axis=0)], axis=1),
+            directory / "completions.png",
+        )
+
+    return plot
+
+
+class Trained(trained.Trained):
+    """A trained network of structured prediction, see `experiments.load`."""
+
+    @functools.cached_property
+    def model(self) -> StochasticNet:
+        """The network."""
+        num_pixels = trained.output_size(self.params["params"]["pixels"])
+        return make_model(self.config.model, np.full(num_pixels, 0.5))
+
+    def predict(self, key: jax.Array, upper: Any, n: int) -> jax.Array:
+        """The pixel means of n sampled lower halves of each image.
+
+        Args:
+            key: PRNG key.
+            upper: upper halves, [b, S/2, S] or [b, D].
+            n: number of samples.
+
+        Returns:
+            [b, n, S/2, S].
+        """
+        x = trained.to_pixels(upper)
+        family = FAMILIES[self.config.model.family]
+        lower = make_predict(self.model, family, n)(self.params, key, x)
+        side = math.isqrt(2 * x.shape[1])
+        return lower.swapaxes(0, 1).reshape(len(x), n, side // 2, side)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,15 @@
 """The discrete variational auto-encoder of both papers.
 
-Encoders give the logits of layers of discrete latents z, decoders those of what is
-below a layer, binary pixels x at the bottom, and a bound on log p(x) is maximised:
-log p(x|z) − KL(q(z|x) ‖ p(z)), or with several samples the log-mean-exp of it. The
-networks are those of Jang et al. (2017), one stochastic layer, and those of Maddison et
-al. (2017), any number of layers on the corners of a cube. Training goes through the
-gradient estimator of choice; evaluation always through hard samples. Besides the
-variants named below, any <units>H…784V[-4ary|-8ary] is one, with - (linear) or ~ (two
-tanh layers) after each H.
+Encoders give the logits of layers of discrete latents z, decoders those of the layer
+below, binary pixels x at the bottom. Maximised is a bound on log p(x): the mean of
+log p(x|z) − KL(q(z|x) ‖ p(z)), or the log-mean-exp of it over several samples. The
+networks are those of Jang et al. (2017), with one stochastic layer, and those of
+Maddison et al. (2017), with any number of layers on the corners of a cube. Training
+uses the gradient estimator of config.estimator; evaluation always uses hard samples.
+Besides the variants named below, any <units>H…784V[-4ary|-8ary] is one, with - (linear)
+or ~ (two tanh layers) after each H.
+
+Shapes: B batch, D pixels, N variables, K classes; n images of S × S = D pixels.
 """
 
 import functools
@@ -18,85 +20,68 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 from experiments import ConfigError, plots
 from experiments.cli.config import (
     Rule,
     check_config,
+    check_latents,
+    common_rules,
     fraction,
+    latent_rules,
     one_of,
     optional,
     positive_integers,
 )
 from experiments.cli.launch import launch
+from experiments.data import load as data
+from experiments.data.binarization import binarized
+from experiments.engine import trained
 from experiments.engine.task import Task
 from experiments.models.coding import CODES
-from experiments.models.latents import (
-    FAMILIES,
-    Family,
-    check_latents,
-    latent_rules,
-    load_pixels,
-    pixel_fields,
-    visible_bias_init,
-)
+from experiments.models.latents import FAMILIES, Family, visible_bias_init
 from experiments.models.nets import DiscreteVae
 from gumbel.objectives import bernoulli_log_likelihood
 from gumbel.programs import Program, hard, interpret
 
-PRIORS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
-    "learned": lambda logits: logits,
-    "uniform": jnp.zeros_like,
-}
+
+def make_program(model: DiscreteVae, family: Family) -> Program:
+    """The discrete VAE as a stochastic program of (params, x [B, D])."""
+
+    def program(params, x):
+        def run(draw):
+            below, nodes = x, []
+            for layer, name in enumerate(model.layer_names):
+                logits = model.apply(params, below, layer, method="encode")
+                nodes.append(draw(name, family.distribution(logits)))
+                below = nodes[-1].value
+            pixels, *conditionals = (
+                model.apply(params, node.value, layer, method="decode")
+                for layer, node in enumerate(nodes)
+            )
+            top = model.apply(params, method="prior_logits")
+            kl = sum(
+                node.kl(family.distribution(logits))
+                for node, logits in zip(nodes, [*conditionals, top], strict=True)
+            )
+            return bernoulli_log_likelihood(pixels, x) - kl
+
+        return run
+
+    return program
+
+
 # Tanh layers of a connection, by the character that stands for it in a name.
 CONNECTIONS: Mapping[str, int] = {"-": 0, "~": 2}
+PRIORS = ("learned", "uniform")
 
 
-def rules() -> dict[str, Rule]:
-    """What is allowed in the fields of configs/vae.py."""
-    return latent_rules() | {
-        "model.higher": positive_integers(),
-        "model.hidden": positive_integers(),
-        "model.connections": Rule(
-            lambda names: set(names) <= set(CONNECTIONS),
-            f"made of {' and '.join(CONNECTIONS)}",
-        ),
-        "model.centring": optional(fraction()),
-        "model.prior": one_of(PRIORS),
-    }
+def make_model(config: ConfigDict, pixel_mean: np.ndarray) -> DiscreteVae:
+    """The network of config.model; pixel biases start at the logit of the means [D].
 
-
-def check_layers(model, objective: str) -> None:
-    """Checks that config.model connects its layers, and that the objective suits them.
-
-    Raises:
-        ConfigError: if not.
-    """
-    layers = 1 + len(model.higher)
-    if layers > 1 and objective == "analytic":
-        # It would average over a layer apart from the layer above, which knows it.
-        raise ConfigError(
-            "config.objective='analytic': must be relaxed_density or soft_mass for "
-            f"{layers} stochastic layers: the prior of one depends on a draw given it"
-        )
-    if model.connections and model.hidden:
-        raise ConfigError(
-            f"config.model.hidden={tuple(model.hidden)}: must be () for "
-            f"config.model.connections={model.connections!r}"
-        )
-    if len(model.connections) != layers and (model.connections or layers > 1):
-        raise ConfigError(
-            f"config.model.connections={model.connections!r}: must have one of "
-            f"{' and '.join(CONNECTIONS)} for each of {layers} stochastic layers"
-        )
-
-
-def make_model(config, pixel_mean: np.ndarray) -> DiscreteVae:
-    """The network, its visible biases set to the logit of the pixel means.
-
-    The tanh layers of a connection have the size of the stochastic layer that it leads
-    down from. The inference network mirrors it with the same sizes, though there the
-    connection leads up to that layer: the pixels' size stands for no stochastic layer.
+    The tanh layers of a connection have the size of the stochastic layer above it, in
+    the decoder and in the encoder alike: the number of pixels is the size of none.
     """
     family, code = FAMILIES[config.family], CODES[config.code]
     shapes = tuple(
@@ -122,42 +107,16 @@ def make_model(config, pixel_mean: np.ndarray) -> DiscreteVae:
         centre_inits=()
         if config.centring is None
         else tuple(functools.partial(jnp.copy, centre) for centre in centres),
+        uniform_prior=config.prior == "uniform",
     )
 
 
-def make_program(model: DiscreteVae, family: Family, prior: Callable) -> Program:
-    """The discrete VAE as a stochastic program of (params, x [B, D])."""
-
-    def program(params, x):
-        def run(draw):
-            below, nodes = x, []
-            for layer, name in enumerate(model.layer_names):
-                logits = model.apply(params, below, layer, method="encode")
-                nodes.append(draw(name, family.distribution(logits)))
-                below = nodes[-1].value
-            pixels, *conditionals = (
-                model.apply(params, node.value, layer, method="decode")
-                for layer, node in enumerate(nodes)
-            )
-            top = prior(model.apply(params, method="prior_logits"))
-            kl = sum(
-                node.kl(family.distribution(logits))
-                for node, logits in zip(nodes, [*conditionals, top], strict=True)
-            )
-            return bernoulli_log_likelihood(pixels, x) - kl
-
-        return run
-
-    return program
-
-
 def make_track(model: DiscreteVae, program: Program, decay: float | None) -> Callable:
-    """Makes (key, params, x [B, D]) -> params, the centres, if any, moved by a batch.
+    """Makes (key, params, x [B, D]) -> params with the centres updated by a batch.
 
-    A centre is a running mean of a layer's activity, the coded samples of its posterior
-    (Maddison et al., 2017, appendix D.4), here always hard ones, so that it is the same
-    thing for every estimator and in evaluation. That of the pixels stays: it is their
-    mean over the training set.
+    A centre is a running mean of a layer's code under the posterior (Maddison et al.,
+    2017, appendix D.4), always on hard samples, so that it is the same for every
+    estimator and in evaluation. That of the pixels is fixed, their training mean.
     """
 
     def track(key, params, x):
@@ -173,33 +132,109 @@ def make_track(model: DiscreteVae, program: Program, decay: float | None) -> Cal
     return track
 
 
-def make_draw(model: DiscreteVae, family: Family, prior: Callable, images) -> Callable:
-    """Makes the function that draws samples, reconstructions and latent usage."""
-    program = make_program(model, family, prior)
+def make_task(config: ConfigDict) -> Task:
+    """Checks a config and makes its task.
+
+    Raises:
+        ConfigError: if a field has an impossible value.
+        DataError: if the data set cannot be read.
+    """
+    check(config)
+    dataset = data.load(config.dataset.name, config.dataset.data_dir)
+    pixels = binarized(dataset, config.dataset.binarization)
+    family, model = FAMILIES[config.model.family], make_model(config.model, pixels.mean)
+    program = make_program(model, family)
+    return Task(
+        experiment="vae",
+        program=program,
+        init=lambda key: model.init(key, jnp.zeros((1, model.num_pixels))),
+        data={"images": jnp.asarray(pixels.train)},
+        batch=lambda key, rows: (pixels.batch(key, rows["images"]),),
+        # uint8, a quarter of the memory: they become floats where they meet a weight.
+        evaluation={split: (jnp.asarray(x),) for split, x in pixels.fixed.items()},
+        plot=make_plot(model, family, np.float32(pixels.fixed["valid"][:2000])),
+        checksum=dataset.checksum,
+        track=make_track(model, program, config.model.centring),
+    )
+
+
+def rules() -> dict[str, Rule]:
+    """The rules of the fields of configs/vae.py."""
+    return {
+        **common_rules(),
+        **latent_rules(),
+        "model.higher": positive_integers(),
+        "model.hidden": positive_integers(),
+        "model.connections": Rule(
+            lambda names: set(names) <= set(CONNECTIONS),
+            f"made of {' and '.join(CONNECTIONS)}",
+        ),
+        "model.centring": optional(fraction()),
+        "model.prior": one_of(PRIORS),
+    }
+
+
+def check(config: ConfigDict) -> None:
+    """Checks the fields of a config, and that they fit each other.
+
+    Raises:
+        ConfigError: if not.
+    """
+    check_config(config, rules())
+    model = config.model
+    check_latents(model)
+    layers = 1 + len(model.higher)
+    if layers > 1 and config.objective == "analytic":
+        # It would average over a layer independently of its parent, the layer above.
+        raise ConfigError(
+            "config.objective='analytic': must be relaxed_density or soft_mass for "
+            f"{layers} stochastic layers: the prior of one depends on a draw given it"
+        )
+    if model.connections and model.hidden:
+        raise ConfigError(
+            f"config.model.hidden={tuple(model.hidden)}: must be () for "
+            f"config.model.connections={model.connections!r}"
+        )
+    if len(model.connections) != layers and (model.connections or layers > 1):
+        raise ConfigError(
+            f"config.model.connections={model.connections!r}: must have one of "
+            f"{' and '.join(CONNECTIONS)} for each of {layers} stochastic layers"
+        )
+
+
+def sample_pixels(model: DiscreteVae, family: Family, params, key, n: int) -> jax.Array:
+    """Pixel means of n ancestral samples, drawn from the top layer down, [n, D]."""
+    logits = model.apply(params, method="prior_logits")
+    logits = jnp.broadcast_to(logits, (n, *logits.shape))
+    keys = jax.random.split(key, len(model.layer_names))
+    for layer, layer_key in reversed(list(enumerate(keys))):
+        z = family.distribution(logits).sample(layer_key)
+        logits = model.apply(params, z, layer, method="decode")
+    return jax.nn.sigmoid(logits)
+
+
+def make_plot(model: DiscreteVae, family: Family, images: np.ndarray) -> Callable:
+    """Makes the plots of samples, reconstructions and latent usage on images [n, D]."""
+    program = make_program(model, family)
     columns = min(10, len(images))
     rows = min(3, len(images) // columns)
     shown = rows * columns
 
     @jax.jit
-    def look(params, key):
-        posterior_key, *sample_keys = jax.random.split(key, 1 + len(model.layer_names))
-        logits = prior(model.apply(params, method="prior_logits"))
-        logits = jnp.broadcast_to(logits, (100, *logits.shape))
-        # Ancestral: from the top layer down to the pixels.
-        for layer, sample_key in reversed(list(enumerate(sample_keys))):
-            z = family.distribution(logits).sample(sample_key)
-            logits = model.apply(params, z, layer, method="decode")
+    def compute(params, key):
+        posterior_key, sample_key = jax.random.split(key)
+        samples = sample_pixels(model, family, params, sample_key, 100)
         _, nodes = interpret(program(params, images), posterior_key, hard())
         codes = nodes[model.layer_names[0]].value[:shown]
-        decoded = model.apply(params, codes, method="decode")
+        decoded = jax.nn.sigmoid(model.apply(params, codes, method="decode"))
         probabilities = {
             name: family.probabilities(node.distribution.logits)
             for name, node in nodes.items()
         }
-        return jax.nn.sigmoid(logits), jax.nn.sigmoid(decoded), probabilities
+        return samples, decoded, probabilities
 
-    def draw(params: Any, key, directory: Path) -> None:
-        samples, decoded, probabilities = look(params, key)
+    def plot(params: Any, key: jax.Array, directory: Path) -> None:
+        samples, decoded, probabilities = compute(params, key)
         plots.plot_image_grid(
             samples, 10, directory / "samples.png", "decoded samples of the prior"
         )
@@ -217,32 +252,50 @@ def make_draw(model: DiscreteVae, family: Family, prior: Callable, images) -> Ca
             plots.plot_latent_usage(probabilities[name], path, below)
             below = f"a sample of {name}"
 
-    return draw
+    return plot
 
 
-def make_task(config) -> Task:
-    """Checks a config and makes its task.
+class Trained(trained.Trained):
+    """A trained VAE, see `experiments.load`.
 
-    Raises:
-        ConfigError: if a field has an impossible value.
-        DataError: if the data set cannot be read.
+    A code is a value of the layer next to the pixels, one-hot [n, N, K] for categorical
+    and 0 or 1 [n, N] for Bernoulli variables.
     """
-    check_config(config, rules())
-    check_latents(config.model)
-    check_layers(config.model, config.objective)
-    pixels, checksum = load_pixels(config)
-    family, prior = FAMILIES[config.model.family], PRIORS[config.model.prior]
-    model = make_model(config.model, pixels.mean)
-    program = make_program(model, family, prior)
-    return Task(
-        experiment="vae",
-        program=program,
-        init=lambda key: model.init(key, jnp.zeros((1, model.num_pixels))),
-        plot=make_draw(model, family, prior, np.float32(pixels.fixed["valid"][:2000])),
-        checksum=checksum,
-        track=make_track(model, program, config.model.centring),
-        **pixel_fields(pixels, lambda images: (images,)),
-    )
+
+    @functools.cached_property
+    def model(self) -> DiscreteVae:
+        """The network."""
+        num_pixels = trained.output_size(self.params["params"]["decoder"])
+        return make_model(self.config.model, np.full(num_pixels, 0.5))
+
+    @property
+    def family(self) -> Family:
+        """The family of the latents."""
+        return FAMILIES[self.config.model.family]
+
+    def posterior(self, images: Any) -> Any:
+        """The distribution q(z|x) of the code of images [n, S, S] or [n, D]."""
+        x = trained.to_pixels(images)
+        logits = self.model.apply(self.params, x, method="encode")
+        return self.family.distribution(logits)
+
+    def encode(self, images: Any) -> jax.Array:
+        """The most probable codes of images [n, S, S] or [n, D]."""
+        return self.posterior(images).mode()
+
+    def decode(self, codes: jax.Array) -> jax.Array:
+        """The pixel means in [0, 1] given codes, [n, S, S]."""
+        logits = self.model.apply(self.params, codes, method="decode")
+        return trained.to_images(jax.nn.sigmoid(logits))
+
+    def sample(self, key: jax.Array, n: int) -> jax.Array:
+        """The pixel means of n samples of the prior, [n, S, S]."""
+        pixels = sample_pixels(self.model, self.family, self.params, key, n)
+        return trained.to_images(pixels)
+
+    def reconstruct(self, key: jax.Array, images: Any) -> jax.Array:
+        """The pixel means given a sampled code of each image, [n, S, S]."""
+        return self.decode(self.posterior(images).sample(key))
 
 
 if __name__ == "__main__":

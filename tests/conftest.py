@@ -9,10 +9,18 @@ import tempfile
 
 # Most of the time of the tests is compilation, of what runs for a moment. Also for the
 # processes that they start. Ahead of the first import of jax.
-_QUICK_COMPILATION = "--xla_backend_optimization_level=0"
-if importlib.metadata.version("jaxlib").startswith("0.10."):  # later ones have no such
-    _QUICK_COMPILATION += " --xla_cpu_use_fusion_emitters=false"
-os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_QUICK_COMPILATION}"
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_backend_optimization_level=0",
+        *(
+            ["--xla_cpu_use_fusion_emitters=false"]
+            # Later ones have no such flag.
+            if importlib.metadata.version("jaxlib").startswith("0.10.")
+            else []
+        ),
+    ]
+)
 
 import jax
 import pytest

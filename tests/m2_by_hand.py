@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.models import m2, m2_methods
+from experiments import semi_supervised
+from experiments.models import m2
 
 CLASSES, STYLES, PIXELS, BATCH = 3, 2, 5, 4
 
@@ -26,7 +27,13 @@ def make_tiny():
         lambda leaf: jnp.asarray(0.7 * rng.normal(size=leaf.shape), jnp.float32), shapes
     )
     x = jnp.asarray(rng.integers(0, 2, (BATCH, PIXELS)), jnp.float32)
-    return model, m2_methods.make_program(model), params, x, jnp.asarray([2, 0, 1, 1])
+    return (
+        model,
+        semi_supervised.make_program(model),
+        params,
+        x,
+        jnp.asarray([2, 0, 1, 1]),
+    )
 
 
 def noise_of(key):

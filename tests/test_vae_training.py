@@ -1,4 +1,4 @@
-"""Training VAEs with layers of latents: centres, named networks, figures, a run."""
+"""VAEs in training and use: the task, centres, every network, figures, loaded runs."""
 
 import json
 
@@ -9,11 +9,42 @@ import pytest
 
 import gumbel
 import runs
-from configs.vae import VARIANTS, get_config
-from experiments import plots, vae
+from configs.vae import get_config
+from experiments import ConfigError, plots, vae
+from experiments.data import load as data
 from experiments.engine import step, train
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.traced import hyper_parameters
+from experiments.models.latents import FAMILIES
+
+
+def test_task_holds_the_splits_it_names(monkeypatch):
+    noise = runs.dataset()
+    monkeypatch.setattr(data, "load", lambda name, data_dir: noise)
+    task = vae.make_task(runs.config(dataset__binarization="threshold"))
+    for split in ("valid", "test"):
+        (pixels,) = task.evaluation[split]
+        expected = getattr(noise, split).images > 127
+        assert np.array_equal(pixels, expected.astype(np.float32))
+    assert np.array_equal(task.data["images"], noise.train.images > 127)
+    assert task.checksum == noise.checksum
+    grey = vae.make_task(runs.config(dataset__binarization="dynamic"))
+    assert np.array_equal(grey.data["images"], noise.train.images)
+    for split in ("valid", "test"):
+        assert set(np.unique(grey.evaluation[split][0])) == {0.0, 1.0}
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"model__num_classes": 3}, "num_classes=3: must be 2 for .*bernoulli"),
+        ({"eval_every": 7}, "eval_every=7: must be a multiple of config.log_every=5"),
+    ],
+)
+def test_impossible_combinations(fields, message, monkeypatch):
+    monkeypatch.setattr(data, "load", None)  # refused before anything is read
+    with pytest.raises(ConfigError, match=message):
+        vae.make_task(runs.config("bernoulli", **fields))
 
 
 def small(variant, **fields):
@@ -45,7 +76,7 @@ def train_steps(task, config, num_steps, state=None):
 def test_centres_are_running_means_of_the_activity(noise):
     config = small("4H-4H-784V", learning_rate=1e-6)
     task = vae.make_task(config)
-    mean = vae.load_pixels(config)[0].mean
+    mean = task.evaluation["train"][0].mean(axis=0)
     state = jax.jit(lambda: step.init_state(task, config))()
     np.testing.assert_allclose(state.params["centres"]["x"], mean, rtol=1e-6)
     assert not np.any(state.params["centres"]["z"])
@@ -96,14 +127,14 @@ def test_evaluation_uses_the_centres_kept_with_the_best_parameters(noise):
     assert one[0] == two[0] and one[1] != two[1]
 
 
-NETWORKS = [name for name in VARIANTS if name.endswith(("V", "ary"))]
 SAMPLES = {"gumbel_softmax": 5, "vimco": 5, "nvil": 1}
-# [2] trains all of them with Concrete, those of its Table 1 with the others, too.
-PAIRS = [(network, "gumbel_softmax") for network in NETWORKS] + [
-    (network, estimator)
-    for network in NETWORKS
-    for estimator in ("vimco", "nvil")
-    if network.startswith("200H")
+# Every connection, arity and number of layers of [2], and every estimator.
+PAIRS = [
+    ("200H-784V", "gumbel_softmax"),
+    ("200H-200H-784V", "nvil"),
+    ("200H~200H~784V", "vimco"),
+    ("240H~784V-4ary", "gumbel_softmax"),
+    ("240H~240H~784V-8ary", "gumbel_softmax"),
 ]
 
 
@@ -120,54 +151,104 @@ def test_every_network_trains_with_the_papers_estimators(noise, variant, estimat
         assert np.array_equal(leaf, before[path]) == fixed, path
 
 
-def test_a_whole_run_of_two_layers(noise, tmp_path, monkeypatch):
-    # Drawing the curves takes longer than training.
+@pytest.fixture
+def grids(monkeypatch):
+    """The images of the figures that are not written, by name."""
+    images = {}
+    monkeypatch.setattr(
+        plots,
+        "plot_image_grid",
+        lambda pixels, rows, path, title: images.update({path.stem: (pixels, rows)}),
+    )
+    return images
+
+
+@pytest.mark.parametrize(
+    "size, across, down", [(40, 10, 3), (19, 10, 1), (7, 7, 1), (1, 1, 1)]
+)
+def test_reconstructions_stand_below_their_images(
+    size, across, down, grids, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(plots, "plot_latent_usage", lambda *args: None)
+    config = runs.config("bernoulli", model__num_variables=2).model
+    model = vae.make_model(config, np.full(5, 0.5))
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 5)))
+    params["params"]["decoder"]["Dense_0"]["bias"] = jnp.full(5, 100.0)  # all white
+    images = np.random.default_rng(0).random((size, 5)).astype(np.float32)
+    plot = vae.make_plot(model, FAMILIES["bernoulli"], images)
+    plot(params, jax.random.key(0), tmp_path)
+    pairs, rows = grids["reconstructions"]
+    assert rows == 2 * down
+    pairs = pairs.reshape(2 * down, across, 5)
+    shown = across * down
+    assert np.array_equal(pairs[::2].reshape(shown, 5), images[:shown])
+    assert (pairs[1::2] > 0.99).all()
+    samples, rows = grids["samples"]
+    assert rows == 10 and samples.shape == (100, 5)
+
+
+def sure_network():
+    """A network of two layers and four pixels whose every draw is sure.
+
+    Top: 1 and 0, hence 1 and −1; then 1·9 − 1·(−9) = 18, so 1; the pixels get 20·1 and
+    −20·1 in turn. The encoder is as sure of 0, which turns them round.
+    """
+    config = get_config("2H-1H-784V")
+    model = vae.make_model(config.model, np.full(4, 0.5))
+    variables = jax.tree.map(
+        lambda leaf: jnp.zeros(leaf.shape),
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 4))),
+    )
+    params = variables["params"]
+    params["prior"] = jnp.array([50.0, -50.0])
+    params["higher_decoders_0"]["Dense_0"]["kernel"] = jnp.array([[9.0], [-9.0]])
+    params["decoder"]["Dense_0"]["kernel"] = jnp.array([[20.0, -20.0] * 2])
+    params["encoder"]["Dense_0"]["bias"] = jnp.array([-50.0])
+    return config, model, variables
+
+
+def test_figures_show_ancestral_samples_and_every_layer(grids, monkeypatch, tmp_path):
+    usage = {}
+    monkeypatch.setattr(
+        plots,
+        "plot_latent_usage",
+        lambda probabilities, path, about: usage.update(
+            {path.stem: (probabilities.shape, about)}
+        ),
+    )
+    _, model, variables = sure_network()
+    plot = vae.make_plot(model, FAMILIES["bernoulli"], np.ones((40, 4), np.float32))
+    plot(variables, jax.random.key(0), tmp_path)
+    samples = np.tile([1, 0], (100, 2))
+    np.testing.assert_allclose(grids["samples"][0], samples, atol=1e-6)
+    pairs = grids["reconstructions"][0].reshape(3, 2, 10, 4)
+    np.testing.assert_array_equal(pairs[:, 0], np.ones((3, 10, 4)))
+    np.testing.assert_allclose(pairs[:, 1], np.tile([0, 1], (3, 10, 2)), atol=1e-6)
+    expected = {"latents": ((40, 1, 2), "the image")}
+    expected |= {"latents2": ((40, 2, 2), "a sample of z")}
+    assert usage == expected
+
+
+@pytest.mark.parametrize("variant", ["categorical", "4H-4H-784V-4ary"])
+def test_a_whole_run(variant, noise, tmp_path, monkeypatch):
+    # Plotting the curves takes longer than training.
     monkeypatch.setattr(plots, "plot_curves", lambda *args: None)
-    config = small("4H-4H-784V", num_samples=2, num_steps=4, log_every=2)
+    config = small(variant, num_steps=4, log_every=2)
     config.update(eval_every=4, checkpoint_every=2, eval_samples=1)
     result = train.train(vae.make_task(config), config, tmp_path)
     assert json.loads((tmp_path / "result.json").read_text()) == result
     for split in ("valid", "test"):
         assert 500 < result[split]["nll"] < 1000
     names = {path.name for path in (tmp_path / "figures").iterdir()}
-    expected = "samples.png reconstructions.png latents.png latents2.png"
-    assert names == set(expected.split())
+    layers = {"latents.png"} | ({"latents2.png"} if "H" in variant else set())
+    assert names == {"samples.png", "reconstructions.png"} | layers
 
 
-def test_figures_show_ancestral_samples_and_every_layer(monkeypatch, tmp_path):
-    drawn = {}
-    monkeypatch.setattr(
-        vae.plots,
-        "plot_image_grid",
-        lambda images, rows, path, title: drawn.update({path.stem: images}),
-    )
-    monkeypatch.setattr(
-        vae.plots,
-        "plot_latent_usage",
-        lambda probabilities, path, about: (
-            drawn.update({path.stem: about})
-            or drawn.update({path.stem + " shape": probabilities.shape})
-        ),
-    )
-    config = get_config("2H-1H-784V").model
-    model = vae.make_model(config, np.full(2, 0.5))
-    variables = jax.tree.map(
-        lambda leaf: jnp.zeros(leaf.shape),
-        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 2))),
-    )
-    # Every draw is sure. Top: 1 and 0, hence 1 and −1; then 1·9 − 1·(−9) = 18, so 1;
-    # the pixels get 20·1 and −20·1. An encoder that is as sure of 0 turns them round.
-    params = variables["params"]
-    params["prior"] = jnp.array([50.0, -50.0])
-    params["higher_decoders_0"]["Dense_0"]["kernel"] = jnp.array([[9.0], [-9.0]])
-    params["decoder"]["Dense_0"]["kernel"] = jnp.array([[20.0, -20.0]])
-    params["encoder"]["Dense_0"]["bias"] = jnp.array([-50.0])
-    family, prior = vae.FAMILIES["bernoulli"], vae.PRIORS["learned"]
-    images = np.ones((40, 2), np.float32)
-    vae.make_draw(model, family, prior, images)(variables, jax.random.key(0), tmp_path)
-    np.testing.assert_allclose(drawn["samples"], np.tile([1, 0], (100, 1)), atol=1e-6)
-    pairs = drawn["reconstructions"].reshape(3, 2, 10, 2)
-    np.testing.assert_array_equal(pairs[:, 0], np.ones((3, 10, 2)))
-    np.testing.assert_allclose(pairs[:, 1], np.tile([0, 1], (3, 10, 1)), atol=1e-6)
-    assert (drawn["latents"], drawn["latents shape"]) == ("the image", (40, 1, 2))
-    assert (drawn["latents2"], drawn["latents2 shape"]) == ("a sample of z", (40, 2, 2))
+def test_a_loaded_run_samples_ancestrally():
+    config, _, variables = sure_network()
+    run = vae.Trained(config, variables, None)
+    expected = np.tile([1, 0], (6, 2, 1))
+    samples = run.sample(jax.random.key(0), 6)
+    np.testing.assert_allclose(samples, expected, atol=1e-6)
+    turned = run.reconstruct(jax.random.key(0), np.ones((6, 2, 2)))
+    np.testing.assert_allclose(turned, 1 - expected, atol=1e-6)

@@ -13,7 +13,11 @@ from ml_collections import ConfigDict, config_dict, config_flags
 
 import gumbel
 from experiments import REPOSITORY, ConfigError
+from experiments.data.binarization import BINARIZATIONS
 from experiments.engine.run_directory import flatten
+from experiments.engine.step import OPTIMIZERS
+from experiments.models.coding import CODES, is_power_of_two
+from experiments.models.latents import FAMILIES
 
 # Those that have a config file of their name.
 EXPERIMENTS = sorted(
@@ -96,6 +100,8 @@ def common_rules() -> dict[str, Rule]:
         "train_samples": at_least(0),
         "report_samples": positive_integers(_MAX_INT),
         "seed": at_least(0, 2**32 - 1),
+        "optimizer": one_of(OPTIMIZERS),
+        "dataset.binarization": one_of(BINARIZATIONS),
         "learning_rate": positive(),
         "weight_decay": non_negative(),
         "temperature": positive(),
@@ -115,6 +121,40 @@ def common_rules() -> dict[str, Rule]:
         "options.inner_samples": optional(at_least(1, MAX_UNITS)),
         "options.replicates": optional(at_least(2, MAX_UNITS)),
     }
+
+
+def latent_rules() -> dict[str, Rule]:
+    """What is allowed in the fields of layers of discrete latents."""
+    return {
+        "model.family": one_of(FAMILIES),
+        "model.num_variables": at_least(1, MAX_UNITS),
+        "model.num_classes": at_least(2, MAX_UNITS),
+        "model.code": one_of(CODES),
+    }
+
+
+def check_latents(model: ConfigDict) -> None:
+    """Checks that the classes of config.model suit its size, family and code.
+
+    Raises:
+        ConfigError: if they do not.
+    """
+    if model.num_variables * model.num_classes > MAX_UNITS:
+        raise ConfigError(
+            f"config.model.num_variables={model.num_variables}: with "
+            f"{model.num_classes} classes each must be at most "
+            f"{MAX_UNITS // model.num_classes}"
+        )
+    if model.family == "bernoulli" and model.num_classes != 2:
+        raise ConfigError(
+            f"config.model.num_classes={model.num_classes}: "
+            "must be 2 for model.family='bernoulli'"
+        )
+    if model.code == "corners" and not is_power_of_two(model.num_classes):
+        raise ConfigError(
+            f"config.model.num_classes={model.num_classes}: "
+            "must be a power of two for model.code='corners'"
+        )
 
 
 def check_config(config: ConfigDict, rules: Mapping[str, Rule]) -> None:

@@ -1,19 +1,11 @@
-"""Which images keep their labels, and which labels a classifier gives.
-
-Shapes: n images of a split, D pixels, K classes.
-"""
+"""The choice of the training images that keep their labels."""
 
 import hashlib
-from collections.abc import Callable
 
-import jax
 import numpy as np
 
 from experiments import ConfigError
 from experiments.data.load import Dataset
-
-# Images classified together: it bounds the memory of convolutions.
-CHUNK = 500
 
 
 def choose(dataset: Dataset, count: int, seed: int) -> np.ndarray:
@@ -52,20 +44,3 @@ def choose(dataset: Dataset, count: int, seed: int) -> np.ndarray:
                 f"{len(rows)} training images and not {quota[k]}"
             )
     return np.concatenate(chosen)
-
-
-def make_predict(classify: Callable) -> Callable:
-    """Makes the compiled (params, images [n, D]) -> most probable classes, int [n].
-
-    Args:
-        classify: (params, x [B, D]) -> logits [B, 1, K].
-    """
-
-    @jax.jit
-    def predict(params, images):
-        def one(image):
-            return classify(params, image[None])[0, 0].argmax()
-
-        return jax.lax.map(one, images, batch_size=CHUNK)
-
-    return predict

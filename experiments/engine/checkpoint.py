@@ -138,6 +138,17 @@ class Checkpoints:
         )
         return state, saved["step"]
 
+    def read_newest(self) -> PyTree | None:
+        """The newest intact checkpoint as nested dictionaries; None if there is none.
+
+        Raises:
+            CheckpointError: if all are damaged.
+        """
+        arrays: dict[Name, np.ndarray] = {}
+        if self._newest(logging.warning, arrays) is None:
+            return None
+        return traverse_util.unflatten_dict(arrays)
+
     def _newest(
         self, report: Callable[[str], None], arrays: dict[Name, np.ndarray]
     ) -> int | None:

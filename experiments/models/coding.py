@@ -1,6 +1,6 @@
-"""How the value of a node enters the next layer: as it is, or on the corners of a cube.
+"""Codes of a layer's value for the next layer: as it is, or corners of a cube.
 
-Legend: B batch, N variables, K categories, U units.
+Shapes: B batch, N variables, K classes, U units.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,8 +13,8 @@ import numpy as np
 def corners(num_classes: int) -> jax.Array:
     """The corner matrix C of Maddison, Mnih & Teh (2017).
 
-    Column k holds the binary digits of k, the highest first, with −1 for 0, so the
-    columns are the corners of {−1, 1}^(log2 K), each once.
+    Column k holds the binary digits of k, the highest first and −1 for 0: the columns
+    are the corners of {−1, 1}^(log2 K).
 
     Args:
         num_classes: K, a power of two.
@@ -33,17 +33,17 @@ def corners(num_classes: int) -> jax.Array:
 
 
 def is_power_of_two(num_classes: int) -> bool:
-    """Whether that many classes fill the corners of a cube."""
+    """Whether there is a cube with as many corners as classes."""
     return num_classes >= 2 and num_classes & (num_classes - 1) == 0
 
 
 def corner_code(value) -> jax.Array:
-    """Y = C·D for one-hot values D, and Y = C·X for relaxed ones.
+    """The corner of each variable, C·D for one-hot D and C·X for relaxed X.
 
-    A Bernoulli variable is the case K = 2: it gives h = 2b − 1.
+    A Bernoulli variable b is the case K = 2, with the code 2b − 1.
 
     Args:
-        value: of a node, Bernoulli [B, N] or categorical [B, N, K].
+        value: Bernoulli [B, N] or categorical [B, N, K].
 
     Returns:
         [B, U] with U = N or N·log2 K, the coordinates of a variable side by side.

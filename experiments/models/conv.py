@@ -1,13 +1,15 @@
-"""Convolutions of stride 2 and their transposes, fast on every platform.
+"""Convolutions of stride 2 and their transposes, hand-written for CPU.
 
-On CPU the gradient of XLA's strided convolutions is slow, and inside a loop, where
-training steps are, so is every convolution with its axes in an unusual order. Grouping
-the pixels into blocks of 2×2 (space to depth) makes a 5×5 convolution of stride 2 one
-of stride 1, with a 3×3 kernel between blocks: the 5×5 kernel, zero-padded to 6×6 and
-grouped the same way. Its transpose makes blocks, which depth to space spreads. The
-gradients are written as convolutions in the usual order. Elsewhere XLA's own run.
+Why: XLA's gradients of strided convolutions are 4 times as slow there. To measure:
+`python scripts/benchmark.py convolutions`; delete this file when its ratio is near 1.
 
-Legend: B batch, S side, C and E channels in and out. Kernels are [5, 5, C, E].
+Blocks of 2×2 pixels as channels (space to depth) make a 5×5 convolution of stride 2 one
+of stride 1 with a 3×3 kernel: the 5×5 kernel, zero-padded to 6×6 and blocked the same
+way. The transpose computes blocks, which depth to space spreads. The gradients are
+convolutions with axes in the usual order, because inside of a loop any other order is
+slow, too. Other platforms run XLA's own convolutions.
+
+Shapes: B batch, S side, C and E channels in and out. Kernels are [5, 5, C, E].
 """
 
 import jax
@@ -31,7 +33,7 @@ def _depth_to_space(x):
 
 
 def _convolve(x, kernel):
-    """A convolution of stride 1 that pads by a pixel on every side."""
+    """A convolution of stride 1, padded by a pixel on every side."""
     return jax.lax.conv_general_dilated(
         x, kernel, (1, 1), ((1, 1), (1, 1)), dimension_numbers=_LAYOUT
     )
@@ -39,34 +41,34 @@ def _convolve(x, kernel):
 
 @jax.custom_batching.custom_vmap
 def _kernel_gradient(x, g):
-    """Σ over images and pixels of x, shifted, times g: [3, 3, C, E].
+    """Sum over images and pixels of the shifted x times g, [3, 3, C, E].
 
-    As a convolution: channels as images, images as channels, g as a kernel.
+    It is a convolution with channels as images, images as channels and g as kernel.
     """
-    found = _convolve(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3))
-    return found.transpose(1, 2, 0, 3)
+    taps = _convolve(x.transpose(3, 1, 2, 0), g.transpose(1, 2, 0, 3))
+    return taps.transpose(1, 2, 0, 3)
 
 
 @_kernel_gradient.def_vmap
 def _kernel_gradients(axis_size, in_batched, x, g):
-    # One by one: together they would be a convolution in groups, which is slow.
+    # One by one: batched they would be a grouped convolution, which is slow.
     def at(index):
-        one = [a[index] if b else a for a, b in zip((x, g), in_batched, strict=True)]
-        return _kernel_gradient(*one)
+        pair = zip((x, g), in_batched, strict=True)
+        return _kernel_gradient(*(a[index] if batched else a for a, batched in pair))
 
     return jax.lax.map(at, jnp.arange(axis_size)), True
 
 
 @jax.custom_vjp
 def _stride_1(x, kernel):
-    """`_convolve` with a kernel of 3×3, its gradients in the usual order of axes."""
+    """`_convolve` of a 3×3 kernel, its gradients with axes in the usual order."""
     return _convolve(x, kernel)
 
 
 def _stride_1_backward(residuals, g):
     x, kernel = residuals
-    of_x = _convolve(g, kernel[::-1, ::-1].swapaxes(2, 3))
-    return of_x, _kernel_gradient(x, g)
+    x_gradient = _convolve(g, kernel[::-1, ::-1].swapaxes(2, 3))
+    return x_gradient, _kernel_gradient(x, g)
 
 
 _stride_1.defvjp(

@@ -1,6 +1,6 @@
 """Flax networks of M2, Kingma et al. (2014): q(y|x), q(z|x, y) and p(x|y, z).
 
-Legend: B batch, N style variables, K classes, D pixels, H features, S side of an image,
+Shapes: B batch, N style variables, K classes, D pixels, H features, S side of an image,
 C and E channels in and out.
 """
 
@@ -11,16 +11,17 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+import gumbel
 from experiments.models import conv
 from experiments.models.nets import Initializer, Mlp
 
-# Of q(z|x, y) and p(x|y, z), as in Kingma et al. (2014). At Glorot weights the style is
-# informative at once, the decoder never needs the class, and the unlabelled images make
-# the classifier worse; from here what the class tells is learned first. So small all
-# the way deeper networks do not learn: what is between the ends is He's. A pixel of a
-# transposed convolution sees a quarter of its kernel; without the factor of 4 the style
-# is lost on the way to the pixels, and stays unused. Through convolutions it stays
-# unused from ends as small as those of the fully connected networks, too.
+# Initial weights at both ends of q(z|x, y) and p(x|y, z), as in Kingma et al. (2014).
+# With Glorot weights the style is informative at once, the decoder never needs the
+# class, and the unlabelled images make the classifier worse; with small ones the class
+# is learned first. Deep networks with small weights in all layers do not learn: those
+# between the ends are He's. A pixel of a transposed convolution sees a quarter of its
+# kernel: without the factor of 4 the style is lost on the way to the pixels and stays
+# unused, as it does with ends of convolutional networks as small as 1e-3.
 SMALL = nn.initializers.normal(1e-3)
 SMALL_CONV = nn.initializers.normal(1e-2)
 HE = nn.initializers.variance_scaling(2.0, "fan_in", "truncated_normal")
@@ -30,16 +31,16 @@ HE_UP = nn.initializers.variance_scaling(4 * 2.0, "fan_in", "truncated_normal")
 class M2(nn.Module):
     """A classifier, a style encoder and a decoder.
 
-    What q(z|x, y) computes of the image alone, its features, is a part of its own, so
-    that summing over the classes does it once.
+    The part of q(z|x, y) that depends on the image alone, its features, is separate, so
+    that a sum over the classes computes it once.
 
     Attributes:
         num_classes: K.
         num_styles: N.
         classifier: [B, D] -> [B, K].
         features: [B, D] -> [B, H].
-        style: [B, H], the class added in and rectified -> [B, 2·N].
-        decoder: class and style side by side, [B, K + N] -> [B, D].
+        style: rectified sum of features and class, [B, H] -> [B, 2·N].
+        decoder: class and style, concatenated, [B, K + N] -> [B, D].
         class_init: initialiser of the weights of the class in q(z|x, y).
     """
 
@@ -52,11 +53,11 @@ class M2(nn.Module):
     class_init: Initializer
 
     def classify(self, x):
-        """Logits of q(y|x), one variable: [B, D] -> [B, 1, K]."""
+        """Logits of q(y|x), a single variable: [B, D] -> [B, 1, K]."""
         return self.classifier(x)[:, None]
 
     def look(self, x):
-        """What q(z|x, y) makes of the image alone: [B, D] -> [B, H]."""
+        """Features of the image in q(z|x, y): [B, D] -> [B, H]."""
         return self.features(x)
 
     @nn.compact
@@ -65,10 +66,10 @@ class M2(nn.Module):
 
         Args:
             features: from `look`, [B, H].
-            y: on the simplex, [B, 1, K].
+            y: a point on the simplex, [B, 1, K].
 
         Returns:
-            Location and positive scale, each [B, N]; of scale near 1 at the start.
+            Location and positive scale, each [B, N]; the scale starts near 1.
         """
         class_weights = nn.Dense(
             features.shape[1],
@@ -84,11 +85,41 @@ class M2(nn.Module):
         """Logits of p(x|y, z): [B, 1, K] and [B, N] -> [B, D]."""
         return self.decoder(jnp.concatenate([y[:, 0], z], axis=1))
 
+    def style_kl(self, x):
+        """KL(q(z|x, y) ‖ p(z)) per style at the most probable y, [B, D] -> [B, N]."""
+        y = gumbel.Categorical(self.classify(x)).mode()
+        loc, scale = self.encode(self.look(x), y)
+        normal = gumbel.Normal(jnp.zeros_like(loc), jnp.ones_like(scale))
+        return gumbel.Normal(loc, scale).kl(normal)
+
     def __call__(self, x):
-        """Touches every parameter, for `init`."""
+        """Uses every parameter, for `init`."""
         logits = self.classify(x)
         z, _ = self.encode(self.look(x), logits)
         return self.decode(logits, z)
+
+
+# Images that a method sees at once: it bounds the memory of convolutions.
+CHUNK = 500
+
+
+def over_images(model: M2, method: str) -> Callable:
+    """Makes the compiled (params, x [n, D]) -> a method of the model, [n, …]."""
+
+    @jax.jit
+    def apply(params, x):
+        def one(image):
+            return model.apply(params, image[None], method=method)[0]
+
+        return jax.lax.map(one, x, batch_size=CHUNK)
+
+    return apply
+
+
+def generate(model: M2, params, classes, z) -> jax.Array:
+    """The means of p(x|y, z) for classes [n] and styles [n, N], [n, D]."""
+    y = jax.nn.one_hot(classes, model.num_classes)[:, None]
+    return jax.nn.sigmoid(model.apply(params, y, z, method="decode"))
 
 
 def mlp(
@@ -148,7 +179,7 @@ class Conv(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """Rectified convolutions and a dense layer, [B, D] -> [B, features].
+    """Convolutions with ReLU and a dense layer, [B, D] -> [B, features].
 
     Attributes:
         channels: of each convolution.
@@ -174,9 +205,9 @@ class ConvEncoder(nn.Module):
 
 
 class ConvDecoder(nn.Module):
-    """The mirror image: a dense layer and as many transposed convolutions, rectified.
+    """The mirror image: a dense layer and transposed convolutions with ReLU.
 
-    The dense one is a transposed convolution of a single pixel: three make four.
+    The dense layer takes the place of the transposed convolution of a single pixel.
 
     Attributes:
         channels: of each convolution of the encoder.
@@ -203,7 +234,7 @@ class ConvDecoder(nn.Module):
 
 
 def _sides(num_pixels: int, convolutions: int) -> list[int]:
-    """Sides of the image and of what each convolution makes of it."""
+    """Sides of the image and of the output of each convolution."""
     sides = [math.isqrt(num_pixels)]
     for _ in range(convolutions):
         sides.append((sides[-1] + 1) // 2)

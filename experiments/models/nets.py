@@ -1,4 +1,7 @@
-"""Flax networks with layers of discrete latents; the only linen file."""
+"""Flax networks with layers of discrete latents.
+
+Shapes: B batch, D pixels, N variables, K classes, U units of a layer's code.
+"""
 
 import functools
 import math
@@ -16,14 +19,14 @@ Initializer = Callable
 class Mlp(nn.Module):
     """Dense layers with a non-linearity between them; linear when `hidden` is empty.
 
-    Zero biases, but for the last if an initialiser is given.
+    Biases start at zero, except for that of the output, which has its initialiser.
 
     Attributes:
         hidden: widths of the hidden layers.
         features: width of the output, which has no activation.
         bias_init: initialiser of the output's bias.
         activation: the non-linearity.
-        kernel_inits: initialisers of the weights of each layer; none for Glorot's.
+        kernel_inits: initialisers of the weights of each layer; if empty, Glorot's.
     """
 
     hidden: Sequence[int]
@@ -45,24 +48,24 @@ class Mlp(nn.Module):
 class DiscreteVae(nn.Module):
     """Encoders, decoders and prior of a VAE with layers of discrete latents.
 
-    q(z1|x) q(z2|z1) … q(zL|zL−1) and p(zL) p(zL−1|zL) … p(x|z1), Burda et al. (2016)
-    with discrete latents for Gaussian ones. Layers are counted from the pixels up, from
-    0; the encoder of a layer maps what is below it to its logits, and its decoder the
-    layer to the logits of what is below.
+    q(z1|x) q(z2|z1) … q(zL|zL−1) and p(zL) p(zL−1|zL) … p(x|z1): the networks of Burda
+    et al. (2016) with discrete latents instead of Gaussian ones. Layers are counted
+    from 0 at the pixels upwards; the encoder of a layer maps the layer below to its
+    logits, and its decoder maps it to the logits of the layer below.
 
-    Where there are centres, the encoders see their inputs less these: Maddison, Mnih &
-    Teh (2017), appendix D.4. They are variables of a collection of their own, named for
-    the input, [size of the input]; no gradient reaches them, and to move them is the
-    caller's.
+    Encoders may subtract a centre from their input: Maddison, Mnih & Teh (2017),
+    appendix D.4. Centres are variables in the collection "centres", one for each input
+    and of its size. No gradient reaches them; the caller updates them.
 
     Attributes:
-        latent_shapes: of each layer, (N,) for Bernoulli or (N, K) for categorical.
-        hidden: of each layer, the encoder's widths upwards; the decoder mirrors them.
+        latent_shapes: (N,) of each Bernoulli or (N, K) of each categorical layer.
+        hidden: widths of the encoder of each layer, upwards; the decoder mirrors them.
         num_pixels: D.
         visible_bias_init: initialiser of the bias of the pixels' logits.
         code: value of a layer, [B, N] or [B, N, K] -> input of its neighbours, [B, U].
         activation: the non-linearity of the hidden layers.
-        centre_inits: of each encoder, () -> its first centre; none where not centred.
+        centre_inits: () -> the initial centre of each encoder; if empty, no centres.
+        uniform_prior: whether the prior of the top layer is uniform and not learned.
     """
 
     latent_shapes: Sequence[tuple[int, ...]]
@@ -72,6 +75,7 @@ class DiscreteVae(nn.Module):
     code: Callable[[jax.Array], jax.Array] = plain_code
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     centre_inits: Sequence[Callable[[], jax.Array]] = ()
+    uniform_prior: bool = False
 
     def setup(self):
         sizes = [math.prod(shape) for shape in self.latent_shapes]
@@ -124,11 +128,11 @@ class DiscreteVae(nn.Module):
         return logits.reshape(z.shape[0], *self.latent_shapes[layer - 1])
 
     def prior_logits(self):
-        """Learned logits of the top layer, [N] or [N, K], uniform at the start."""
-        return self.prior
+        """Prior logits of the top layer, [N] or [N, K]; learned ones start at 0."""
+        return jnp.zeros_like(self.prior) if self.uniform_prior else self.prior
 
     def __call__(self, x):
-        """Touches every parameter, for `init`."""
+        """Uses every parameter, for `init`."""
         below, decoded = x, []
         for layer, _ in enumerate(self.latent_shapes):
             below = jnp.zeros_like(self.encode(below, layer))
@@ -137,16 +141,16 @@ class DiscreteVae(nn.Module):
 
 
 class StochasticNet(nn.Module):
-    """A feed-forward network whose hidden layers are draws, linear in between.
+    """A feed-forward network with stochastic hidden layers and linear maps between.
 
     x -> logits of z1 -> z1 -> logits of z2 -> … -> z_L -> pixel logits. Drawing is the
     only non-linearity.
 
     Attributes:
-        latent_shape: of every layer, (N,) for Bernoulli or (N, K) for categorical.
+        latent_shape: (N,) of every Bernoulli or (N, K) of every categorical layer.
         num_layers: L.
         code: value of a layer, [B, N] or [B, N, K] -> input of the next, [B, U].
-        num_pixels: D of the output.
+        num_pixels: D, the size of the output.
         visible_bias_init: initialiser of the output's bias.
     """
 
@@ -164,10 +168,9 @@ class StochasticNet(nn.Module):
             x: the input.
             value_of: (name of a layer, its logits) -> its value.
         """
-        linear = functools.partial(Mlp, ())
         h = x
         for name in (f"z{layer}" for layer in range(1, self.num_layers + 1)):
-            logits = linear(math.prod(self.latent_shape), name=name)(h)
+            logits = Mlp((), math.prod(self.latent_shape), name=name)(h)
             logits = logits.reshape(x.shape[0], *self.latent_shape)
             h = self.code(value_of(name, logits))
-        return linear(self.num_pixels, self.visible_bias_init, name="pixels")(h)
+        return Mlp((), self.num_pixels, self.visible_bias_init, name="pixels")(h)

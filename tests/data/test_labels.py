@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -57,11 +56,3 @@ def test_counts_that_classes_do_not_divide():
 def test_impossible_choices(num_classes, count, message):
     with pytest.raises(ConfigError, match=message):
         labelled.choose(make([0] * 40 + [1] * 8, num_classes), count, 0)
-
-
-def test_predicts_the_most_probable_class_in_chunks():
-    images = np.random.default_rng(0).normal(size=(2 * labelled.CHUNK + 7, 4))
-    predict = labelled.make_predict(lambda params, x: (x * params[None])[:, None])
-    scale = np.asarray([1.0, -2.0, 3.0, 0.5])
-    found = predict(jnp.asarray(scale, jnp.float32), jnp.asarray(images, jnp.float32))
-    np.testing.assert_array_equal(found, (images * scale).argmax(axis=1))

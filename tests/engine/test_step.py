@@ -139,7 +139,7 @@ def test_encoder_and_likelihood_see_the_same_binary_pixels(monkeypatch):
         return (logits * pixels).sum(axis=1)
 
     monkeypatch.setattr(vae, "bernoulli_log_likelihood", likelihood)
-    program = vae.make_program(Spy(), vae.FAMILIES["bernoulli"], vae.PRIORS["learned"])
+    program = vae.make_program(Spy(), vae.FAMILIES["bernoulli"])
 
     def batch(key, rows):
         seen["batch"] = dynamic_binarize(key, rows["images"])

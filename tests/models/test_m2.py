@@ -1,4 +1,4 @@
-"""Networks of M2: shapes, sizes, and what depends on what."""
+"""Networks of M2: shapes, initial values, and what depends on what."""
 
 import functools
 
@@ -9,19 +9,6 @@ import pytest
 
 from experiments.models import conv, m2
 
-# Weights and biases by hand: q(y|x), q(z|x, y) with its classes, p(x|y, z).
-COUNTS = {
-    "mlp": (
-        (49 * 6 + 6 + 6 * 5 + 5 + 5 * 3 + 3)
-        + (49 * 6 + 6 + 3 * 6 + 6 * 5 + 5 + 5 * 8 + 8)
-        + ((3 + 4) * 5 + 5 + 5 * 6 + 6 + 6 * 49 + 49)
-    ),
-    # Sides 7, 4, 2, 1.
-    "conv": 2 * (25 * (32 + 32 * 64 + 64 * 128) + 32 + 64 + 128)
-    + (128 * 3 + 3)
-    + (128 * 6 + 6 + 3 * 6 + 6 * 5 + 5 + 5 * 8 + 8)
-    + (7 * 128 + 128 + 25 * (128 * 64 + 64 * 32 + 32) + 64 + 32 + 1 + 49),
-}
 FAMILIES = {"mlp": m2.mlp, "conv": m2.convolutional}
 
 
@@ -33,12 +20,6 @@ def make(family):
     model = FAMILIES[family](3, 4, (6, 5), 49, lambda *_: bias, **own)
     start = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 49)))
     return model, start
-
-
-@pytest.mark.parametrize("family", FAMILIES)
-def test_parameter_counts(family):
-    _, params = make(family)
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == COUNTS[family]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

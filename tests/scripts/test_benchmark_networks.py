@@ -11,7 +11,6 @@ import gumbel
 from experiments import semi_supervised
 from experiments.data import load as data
 from experiments.engine.step import init_state
-from experiments.models import m2_methods
 from gumbel import samplers
 from scripts.benchmarks import networks, plain
 
@@ -125,7 +124,7 @@ def test_flax_has_the_bound_of_labelled_images(loaded, monkeypatch):
     bound, _ = gumbel.programs.interpret(
         run, jax.random.key(0), gumbel.programs.hard(config.objective)
     )
-    log_q = m2_methods.class_log_prob(ours_model, params, x, labels)
+    log_q = semi_supervised.class_log_prob(ours_model, params, x, labels)
     found = model.apply(plain_params, x, labels, normals, method="labelled")
     np.testing.assert_allclose(found, bound + config.alpha * log_q, rtol=1e-5)
 
