@@ -14,7 +14,10 @@ def common_fields() -> ConfigDict:
     config.num_steps = 20_000  # training steps
     config.batch_size = 100  # images a step
     config.optimizer = "adam"  # adam, radam or sgd (momentum 0.9)
+    config.learning_rate_schedule = "constant"  # or to 0 at num_steps: cosine, linear
+    config.warmup_steps = 0  # in which the learning rate rises from 0, linearly
     config.weight_decay = 0.0  # L2 penalty's factor, on weights and not on biases
+    config.clip_norm = _unset()  # largest norm of a gradient; unset: any
 
     config.estimator = "gumbel_softmax"  # a name in gumbel.estimators.ESTIMATORS
     config.num_samples = 1  # m of the training bound

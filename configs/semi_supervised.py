@@ -36,7 +36,7 @@ def get_config(variant: str = "mlp") -> ConfigDict:
             f"config variant {variant!r}: must be one of {', '.join(VARIANTS)}"
         )
     config = common_fields()
-    config.learning_rate = 1e-3  # of the optimiser, constant
+    config.learning_rate = 1e-3  # of the optimiser
     config.objective = "analytic"  # KL: relaxed_density, soft_mass or analytic
     config.prior_temperature = config_dict.placeholder(float)  # of (20); none: the same
     config.schedule = ConfigDict()

@@ -61,7 +61,7 @@ def get_config(variant: str = "categorical") -> ConfigDict:
     """The config of a variant; every field has its meaning beside it."""
     overrides = VARIANTS[variant] if variant in VARIANTS else _network(variant)
     config = common_fields()
-    config.learning_rate = 3e-3  # of the optimiser, constant
+    config.learning_rate = 3e-3  # of the optimiser
     config.objective = "analytic"  # of no effect: the bound has no KL
     config.prior_temperature = config_dict.placeholder(float)  # of no effect: no prior
     config.schedule = ConfigDict()

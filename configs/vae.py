@@ -81,7 +81,7 @@ def get_config(variant: str = "categorical") -> ConfigDict:
     """The config of a variant; every field has its meaning beside it."""
     overrides = VARIANTS[variant] if variant in VARIANTS else _network(variant)
     config = common_fields()
-    config.learning_rate = 1e-3  # of the optimiser, constant
+    config.learning_rate = 1e-3  # of the optimiser
     config.objective = "soft_mass"  # KL: relaxed_density, soft_mass or analytic
     config.prior_temperature = config_dict.placeholder(float)  # of (20); none: the same
     config.schedule = ConfigDict()

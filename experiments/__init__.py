@@ -23,6 +23,10 @@ class CheckpointError(ValueError):
     """No checkpoint can be used, or the one there does not fit the program."""
 
 
+class DivergedError(FloatingPointError):
+    """A metric is not finite, or no validation is better than before training."""
+
+
 class Interrupted(Exception):
     """Training was asked to stop, and its state is saved.
 

@@ -19,7 +19,6 @@ from experiments.engine import step
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.report import read_metrics
 from experiments.engine.task import Task
-from experiments.engine.traced import hyper_parameters
 
 PIXELS, VARIABLES, CLASSES = 5, 2, 3
 TIMINGS = ("seconds", "steps_per_second")
@@ -141,16 +140,10 @@ def task(program=program, init=init, num_examples: int = 24, plot=None) -> Task:
     )
 
 
-def init_state(task, config):
-    """step.init_state in one compilation: op by op takes seconds."""
-    return jax.jit(lambda: step.init_state(task, config))()
-
-
 def run_chunk(task, config, num_steps):
     """The state and metrics of the first steps."""
-    chunk = step.make_train_chunk(task, config, num_steps)
-    state = init_state(task, config)
-    return chunk(state, hyper_parameters(config), dict(task.data))
+    chunk = jax.jit(step.make_train_chunk(task, config, num_steps), donate_argnums=0)
+    return chunk(step.init_state(task, config), dict(task.data))
 
 
 def counting(program):

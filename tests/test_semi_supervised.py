@@ -18,7 +18,7 @@ from experiments.data import labels as labelled
 from experiments.data import load as data
 from experiments.engine import train
 from experiments.engine.report import read_metrics
-from experiments.engine.step import keep_best
+from experiments.engine.step import init_state, keep_best
 from experiments.models import m2
 from gumbel import quality
 from gumbel.programs import hard, interpret
@@ -298,7 +298,7 @@ def test_accuracy_is_of_grey_images_where_pixels_are_drawn(quarters):
 def test_best_parameters_are_those_of_the_best_accuracy(quarters):
     made = config()
     task = ss.make_task(made)
-    state = runs.init_state(runs.task(), runs.config())
+    state = init_state(runs.task(), runs.config())
     for step, (accuracy, nll) in enumerate([(0.5, 9.0), (0.9, 8.0), (0.7, 7.0)]):
         state = state.replace(step=jnp.asarray(step, jnp.int32))
         metrics = {"valid_nll": nll, "valid_accuracy": accuracy}

@@ -14,7 +14,6 @@ from experiments import ConfigError, plots, vae
 from experiments.data import load as data
 from experiments.engine import step, train
 from experiments.engine.checkpoint import Checkpoints
-from experiments.engine.traced import hyper_parameters
 from experiments.models.latents import FAMILIES
 
 
@@ -58,26 +57,20 @@ def small(variant, **fields):
 def train_steps(task, config, num_steps, state=None):
     """The states before and after some steps, and their metrics; images in order."""
 
-    @jax.jit
-    def run(state, hyper, data):
-        first = step.init_state(task, config) if state is None else state
-        train_step = step.make_train_step(task, config)
-        index = (first.step + jnp.arange(num_steps))[:, None] * 8 + jnp.arange(8)[None]
-        last, metrics = jax.lax.scan(
-            lambda state, index: train_step(state, index % 48, hyper, data),
-            first,
-            index,
-        )
-        return first, last, metrics
-
-    return run(state, hyper_parameters(config), dict(task.data))
+    first = step.init_state(task, config) if state is None else state
+    index = (first.step + jnp.arange(num_steps))[:, None] * 8 + jnp.arange(8)[None]
+    rows = jax.tree.map(lambda rows: rows[index % 48], dict(task.data))
+    last, metrics = jax.jit(
+        lambda *args: jax.lax.scan(step.make_train_step(task, config), *args)
+    )(first, rows)
+    return first, last, metrics
 
 
 def test_centres_are_running_means_of_the_activity(noise):
     config = small("4H-4H-784V", learning_rate=1e-6)
     task = vae.make_task(config)
     mean = task.evaluation["train"][0].mean(axis=0)
-    state = jax.jit(lambda: step.init_state(task, config))()
+    state = step.init_state(task, config)
     np.testing.assert_allclose(state.params["centres"]["x"], mean, rtol=1e-6)
     assert not np.any(state.params["centres"]["z"])
     # So sure a posterior has one sample: 1, -1, 1 whatever the image.

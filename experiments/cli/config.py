@@ -14,8 +14,8 @@ from ml_collections import ConfigDict, config_dict, config_flags
 import gumbel
 from experiments import REPOSITORY, ConfigError
 from experiments.data.binarization import BINARIZATIONS
+from experiments.engine.optimizer import LEARNING_RATE_SCHEDULES, OPTIMIZERS
 from experiments.engine.run_directory import flatten
-from experiments.engine.step import OPTIMIZERS
 from experiments.models.coding import CODES, is_power_of_two
 from experiments.models.latents import FAMILIES
 
@@ -103,6 +103,9 @@ def common_rules() -> dict[str, Rule]:
         "optimizer": one_of(OPTIMIZERS),
         "dataset.binarization": one_of(BINARIZATIONS),
         "learning_rate": positive(),
+        "learning_rate_schedule": one_of(LEARNING_RATE_SCHEDULES),
+        "warmup_steps": at_least(0),
+        "clip_norm": optional(positive()),
         "weight_decay": non_negative(),
         "temperature": positive(),
         "prior_temperature": optional(positive()),
@@ -182,6 +185,9 @@ def check_config(config: ConfigDict, rules: Mapping[str, Rule]) -> None:
         every = flat["log_every"]
         text = f"a multiple of config.log_every={every}"
         check(field, flat[field] % every == 0, text)
+    steps = flat["num_steps"]
+    text = f"below config.num_steps={steps}"
+    check("warmup_steps", flat["warmup_steps"] < steps, text)
     floor = flat["schedule.minimum"]
     text = f"at least config.schedule.minimum={floor}"
     check("temperature", flat["temperature"] >= floor, text)

@@ -20,8 +20,9 @@ AXES = ("sweep", "data")
 
 
 def all_devices() -> list[jax.Device]:
-    """The devices that runs are spread over, those of other hosts among them."""
-    return jax.devices()
+    """All devices, those of other hosts among them, or JAX's `jax_default_device`."""
+    default = jax.config.jax_default_device
+    return [default] if isinstance(default, jax.Device) else jax.devices(default)
 
 
 def make_mesh(sweep: int = 1) -> Mesh:
@@ -74,7 +75,7 @@ def rows_sharding(mesh: Mesh) -> NamedSharding:
     return NamedSharding(mesh, P(AXES))
 
 
-def data_parallel(task: Task, mesh: Mesh) -> Task:
+def split_batches(task: Task, mesh: Mesh) -> Task:
     """The task with its batches split over `data`."""
     split = NamedSharding(mesh, P("data"))
 

@@ -1,9 +1,11 @@
-"""A training step as a pure function, and the state it maps to the next.
+"""A training step as a pure function of the state.
 
-Everything that a step depends on is in the state or is traced, so a checkpoint of the
-state is enough to continue to the bit, and a sweep over what is traced compiles once.
+Everything that a step depends on is a static field of the config or in the state. So a
+checkpoint of the state is enough to continue to the bit, and runs that differ in traced
+fields only share one compilation.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -11,32 +13,43 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.sharding import Mesh
+from ml_collections import ConfigDict, FrozenConfigDict
 
 import gumbel
 from experiments import ConfigError
 from experiments.engine.batches import batch_indices
+from experiments.engine.devices import whole
+from experiments.engine.optimizer import make_optimizer, optimizer_hyper
+from experiments.engine.run_directory import flatten
 from experiments.engine.task import Task
-from experiments.engine.traced import estimator_hyper, hyper_parameters, static_options
-
-# Without the learning rate, which is traced and applied in the step.
-OPTIMIZERS: Mapping[str, Callable[[], optax.GradientTransformation]] = {
-    "adam": optax.scale_by_adam,
-    "radam": optax.scale_by_radam,
-    "sgd": lambda: optax.trace(decay=0.9),
-}
-
 
 # What the root key is folded with for anything but a step, and for TRACK and SUPERVISE
 # the key of a step's noise; far above any step or sample.
-ORDER, INIT, EVALUATE, DRAW, TRACK, SUPERVISE = (2**32 - 1 - i for i in range(6))
+ORDER, INIT, EVALUATE, PLOT, TRACK, SUPERVISE = (2**32 - 1 - i for i in range(6))
+
+# The fields of a config, or groups of fields, whose values are in the state; of the
+# options only floats.
+_TRACED = (
+    *("seed", "learning_rate", "weight_decay", "clip_norm", "temperature"),
+    *("prior_temperature", "schedule", "slope", "options"),
+)
 
 
 @struct.dataclass
 class TrainState:
-    """All that the rest of a run depends on.
+    """Everything that the rest of a run depends on.
 
-    `key` is the root of the noise and never advances: step t uses fold_in(key, t).
-    `best_nll` is what the task chooses by, for most the validation nll.
+    Attributes:
+        step: the number of steps taken.
+        params: all variables of the model.
+        opt_state: of the optimiser, its traced hyper-parameters included.
+        key: the root of the noise, which never changes: step t uses fold_in(key, t).
+        estimator_state: of the gradient estimator.
+        hyper: the traced fields of the config that the estimator depends on.
+        best_params: the parameters with the lowest score of all validations.
+        best_score: the number that the task chooses by, for most the validation nll.
+        best_step: the step of the best parameters.
     """
 
     step: jax.Array
@@ -44,25 +57,35 @@ class TrainState:
     opt_state: Any
     key: jax.Array
     estimator_state: Any
+    hyper: Mapping[str, Any]
     best_params: Any
-    best_nll: jax.Array
+    best_score: jax.Array
     best_step: jax.Array
 
 
 def make_train_step(task: Task, config) -> Callable:
-    """Makes (state, index [B], hyper, data) -> (state, metrics)."""
-    optimizer = OPTIMIZERS[config.optimizer]()
+    """Makes (state, rows) -> (state, metrics), rows a batch of the task's data.
+
+    Args:
+        task: what to train.
+        config: of the run; its static fields are read.
+    """
     estimate = gumbel.value_and_grad(
         config.estimator, task.program, num_samples=config.num_samples
     )
     steps_per_epoch = task.num_examples // config.batch_size
 
-    def train_step(state: TrainState, index, hyper, data):
+    def train_step(state: TrainState, rows):
         batch_key, noise_key = jax.random.split(
             jax.random.fold_in(state.key, state.step)
         )
-        args = task.batch(batch_key, jax.tree.map(lambda rows: rows[index], data))
-        given = estimator_hyper(config.estimator, hyper, state.step, steps_per_epoch)
+        args = task.batch(batch_key, rows)
+        annealed = {"temperature": temperature_schedule(state.hyper)(state.step)}
+        if "slope" in gumbel.estimators.ESTIMATORS[config.estimator].hyper:
+            slope = gumbel.schedules.linear(
+                1.0, **state.hyper["slope"], every=steps_per_epoch
+            )
+            annealed["slope"] = slope(state.step)
         bound, grads, estimator_state = estimate(
             noise_key,
             state.params,
@@ -70,24 +93,19 @@ def make_train_step(task: Task, config) -> Callable:
             state=state.estimator_state,
             kl=config.objective,
             **static_options(config),
-            **given,
+            **state.hyper["options"],
+            **annealed,
         )
         metrics = {"objective": bound.mean()}
         if task.supervised is not None:
             supervise_key = jax.random.fold_in(noise_key, SUPERVISE)
-            metrics["supervised"], more = jax.value_and_grad(
+            metrics["supervised"], supervised_grads = jax.value_and_grad(
                 task.supervised, argnums=1
             )(supervise_key, state.params)
-            grads = jax.tree.map(jnp.add, grads, more)
-        # Optimisers descend; the bound is to rise, and an L2 penalty to fall. It spares
-        # the biases: those of the pixels start at the logit of their means.
-        decay = hyper["weight_decay"]
-        grads = jax.tree.map(
-            lambda g, p: decay * p - g if p.ndim > 1 else -g, grads, state.params
-        )
+            grads = jax.tree.map(jnp.add, grads, supervised_grads)
+        optimizer = make_optimizer(config, state.opt_state.hyperparams)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        updates = jax.tree.map(lambda u: -hyper["learning_rate"] * u, updates)
-        # What is tracked has a gradient of 0 and hence no update, nor weight decay.
+        # What is tracked has a gradient of 0 and hence no update.
         track_key = jax.random.fold_in(noise_key, TRACK)
         tracked = task.track(track_key, state.params, *args)
         new_state = state.replace(
@@ -96,72 +114,130 @@ def make_train_step(task: Task, config) -> Callable:
             opt_state=opt_state,
             estimator_state=estimator_state,
         )
-        shown = {k: v for k, v in given.items() if k in ("temperature", "slope")}
-        return new_state, metrics | shown
+        return new_state, metrics | annealed
 
     return train_step
 
 
 def make_train_chunk(task: Task, config, num_steps: int) -> Callable:
-    """Makes the compiled (state, hyper, data) -> (state, metrics of the chunk).
+    """Makes (state, data) -> (state, metrics), a scan over several steps.
 
     The metrics are means over the steps, and `state_max`, the largest magnitude in the
     new state: the last step's metrics say nothing of the parameters it leaves behind.
     """
     train_step = make_train_step(task, config)
 
-    def train_chunk(state: TrainState, hyper, data):
+    def train_chunk(state: TrainState, data):
         order_key = jax.random.fold_in(state.key, ORDER)
         indices = batch_indices(
             order_key, state.step, num_steps, task.num_examples, config.batch_size
         )
-        state, metrics = jax.lax.scan(
-            lambda state, index: train_step(state, index, hyper, data), state, indices
-        )
-        trained = (state.params, state.opt_state, state.estimator_state)
+
+        def step(state, index):
+            return train_step(state, jax.tree.map(lambda rows: rows[index], data))
+
+        state, metrics = jax.lax.scan(step, state, indices)
         metrics = jax.tree.map(jnp.mean, metrics)
-        return state, metrics | {"state_max": largest_magnitude(trained)}
+        learned = state.params, state.opt_state.inner_state, state.estimator_state
+        return state, metrics | {"state_max": largest_magnitude(learned)}
 
-    return jax.jit(train_chunk, donate_argnums=0)
-
-
-def largest_magnitude(tree) -> jax.Array:
-    """The largest |x| of the floats in a pytree; not finite if any of them is not."""
-    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
-    return jnp.stack([jnp.abs(leaf).max() for leaf in leaves]).max()
+    return train_chunk
 
 
-def init_state(task: Task, config) -> TrainState:
-    """The state before the first step."""
-    return seeded_state(jax.random.key(config.seed), task, config)
+def temperature_schedule(hyper: Mapping[str, Any]) -> Callable:
+    """The temperature as a function of the step."""
+    return gumbel.schedules.exponential(hyper["temperature"], **hyper["schedule"])
 
 
-def seeded_state(key, task: Task, config) -> TrainState:
-    """The state before the first step from its root key, which a seed stands for."""
-    params_key, batch_key, estimator_key = jax.random.split(
-        jax.random.fold_in(key, INIT), 3
+def hyper_parameters(config) -> dict[str, Any]:
+    """The traced fields of a config that the estimator depends on, as arrays."""
+    options = {"prior_temperature": config.prior_temperature, **config.options}
+    return jax.tree.map(
+        _as_array,
+        {
+            "temperature": config.temperature,
+            "schedule": config.schedule.to_dict(),
+            "slope": config.slope.to_dict(),
+            # Without what is unset: the estimator has a default of its own.
+            "options": {k: v for k, v in options.items() if isinstance(v, float)},
+        },
     )
-    params = task.init(params_key)
-    estimator = gumbel.estimators.ESTIMATORS[config.estimator]
-    rows = jax.tree.map(lambda rows: rows[: config.batch_size], dict(task.data))
-    run = task.program(params, *task.batch(batch_key, rows))
-    fixed = {"kl": config.objective, **static_options(config)}
-    hyper = estimator.complete(config.num_samples, fixed)
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        opt_state=OPTIMIZERS[config.optimizer]().init(params),
-        key=key,
-        estimator_state=estimator.init(estimator_key, run, hyper),
-        # A copy: the state is donated, and no buffer can be given away twice.
-        best_params=jax.tree.map(jnp.copy, params),
-        best_nll=jnp.asarray(jnp.inf, jnp.float32),
-        best_step=jnp.zeros((), jnp.int32),
-    )
+
+
+def _as_array(value: float) -> jax.Array:
+    return jnp.asarray(value, jnp.float32 if isinstance(value, float) else jnp.int32)
+
+
+def static_options(config) -> dict[str, Any]:
+    """The options of the estimator that are no floats, such as those of shapes."""
+    options = config.options.items()
+    return {k: v for k, v in options if v is not None and not isinstance(v, float)}
+
+
+def static_fields(config) -> FrozenConfigDict:
+    """The config with the types of its traced fields for their values.
+
+    Equal for configs that can share a compiled step. The types stay because an option
+    that is unset is not in the state at all.
+    """
+    types = {
+        name: type(value).__name__
+        for name, value in flatten(config.to_dict()).items()
+        if name.partition(".")[0] in _TRACED and not _is_static_option(name, value)
+    }
+    static = ConfigDict(config.to_dict(), type_safe=False)
+    static.update_from_flattened_dict(types)
+    return FrozenConfigDict(static)
+
+
+def _is_static_option(name: str, value: Any) -> bool:
+    return name.startswith("options.") and not isinstance(value, float | None)
+
+
+def init_state(task: Task, config, mesh: Mesh | None = None) -> TrainState:
+    """The state before the first step.
+
+    Args:
+        task: what to train.
+        config: of the run.
+        mesh: of the devices that hold the whole state each; by default the first one.
+    """
+    init = _jitted_init(task, static_fields(config), mesh)
+    key = jax.random.key(config.seed)
+    return init(key, optimizer_hyper(config), hyper_parameters(config))
+
+
+# One compilation for all runs that differ in traced fields only, as in a sweep.
+@functools.lru_cache(maxsize=4)
+def _jitted_init(task: Task, config: FrozenConfigDict, mesh: Mesh | None) -> Callable:
+    def init(key, optimizer_hyper, hyper) -> TrainState:
+        params_key, batch_key, estimator_key = jax.random.split(
+            jax.random.fold_in(key, INIT), 3
+        )
+        params = task.init(params_key)
+        rows = jax.tree.map(lambda rows: rows[: config.batch_size], dict(task.data))
+        run = task.program(params, *task.batch(batch_key, rows))
+        estimator = gumbel.estimators.ESTIMATORS[config.estimator]
+        options = {"kl": config.objective, **static_options(config)}
+        complete = estimator.complete(config.num_samples, options)
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            opt_state=make_optimizer(config, optimizer_hyper).init(params),
+            key=key,
+            estimator_state=estimator.init(estimator_key, run, complete),
+            hyper=hyper,
+            # A copy: the state is donated, and no buffer can be given away twice.
+            best_params=jax.tree.map(jnp.copy, params),
+            best_score=jnp.asarray(jnp.inf, jnp.float32),
+            best_step=jnp.zeros((), jnp.int32),
+        )
+
+    return jax.jit(init, out_shardings=None if mesh is None else whole(mesh))
 
 
 def check_task(task: Task, config) -> None:
-    """Traces a step without compiling it, so that what cannot run is said at once.
+    """Traces a step without compiling it, to report at once what cannot run.
 
     Raises:
         ConfigError: if the batch is larger than the data, or the estimator cannot
@@ -173,28 +249,31 @@ def check_task(task: Task, config) -> None:
             f"{task.num_examples} training examples"
         )
 
-    def step(hyper, data):
-        index = jnp.zeros(config.batch_size, jnp.int32)
-        return make_train_step(task, config)(
-            init_state(task, config), index, hyper, data
-        )
+    def step(data):
+        rows = jax.tree.map(lambda rows: rows[: config.batch_size], data)
+        return make_train_step(task, config)(init_state(task, config), rows)
 
     try:
-        jax.eval_shape(step, hyper_parameters(config), dict(task.data))
+        jax.eval_shape(step, dict(task.data))
     except ValueError as error:
         raise ConfigError(str(error)) from error
 
 
-@jax.jit
-def keep_best(state: TrainState, nll) -> TrainState:
-    """Keeps the parameters if their number, of Task.choose_by, is the least so far."""
-    better = nll < state.best_nll
+def keep_best(state: TrainState, score) -> TrainState:
+    """Keeps the parameters if their score, of Task.choose_by, is the lowest so far."""
+    better = score < state.best_score
 
     def choose(new, old):
         return jnp.where(better, new, old)
 
     return state.replace(
         best_params=jax.tree.map(choose, state.params, state.best_params),
-        best_nll=choose(nll, state.best_nll),
+        best_score=choose(score, state.best_score),
         best_step=choose(state.step, state.best_step),
     )
+
+
+def largest_magnitude(tree) -> jax.Array:
+    """The largest |x| of the floats in a pytree; not finite if any of them is not."""
+    leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
+    return jnp.stack([jnp.abs(leaf).max() for leaf in leaves]).max()

@@ -5,33 +5,33 @@ bits it would have ended with.
 """
 
 import contextlib
+import functools
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 from jax.sharding import Mesh
 
-from experiments import Interrupted, plots
+from experiments import DivergedError, Interrupted, plots
 from experiments.engine import processes as hosts
-from experiments.engine import profiling, report
-from experiments.engine.checkpoint import Checkpoints
-from experiments.engine.devices import data_mesh, local, whole
-from experiments.engine.evaluation import Evaluator, bound_summary
+from experiments.engine import report
+from experiments.engine.devices import data_mesh, local, split_batches, whole
+from experiments.engine.evaluation import bound_summary
 from experiments.engine.interrupt import interruptions
-from experiments.engine.loop import Run, advance
-from experiments.engine.run_directory import claim, versions, write_json
+from experiments.engine.recorder import Recorder, claim_directory, open_run
+from experiments.engine.run_directory import write_json
 from experiments.engine.step import (
-    DRAW,
-    EVALUATE,
+    PLOT,
     TrainState,
     check_task,
-    seeded_state,
+    keep_best,
+    make_train_chunk,
+    static_fields,
 )
 from experiments.engine.task import Task
-from experiments.engine.traced import static_fields
 
 
 def train(
@@ -44,7 +44,6 @@ def train(
     profile: bool = False,
     train_only: bool = False,
     announce: Callable[[str], None] = print,
-    compiled: dict[Any, Callable] | None = None,
 ) -> dict[str, Any] | None:
     """Trains a task, or continues it, and evaluates its best parameters once.
 
@@ -54,12 +53,10 @@ def train(
         workdir: the run directory; belongs to this config.
         mesh: of all devices; by default they share the batches.
         tensorboard: whether to write TensorBoard events too.
-        profile: whether to write a trace of a chunk of steps too.
+        profile: whether to write a trace of the first chunk of steps, too.
         train_only: whether to stop before the final evaluation, the only one that
             reads the test set: a choice among runs is made on their validation bounds.
         announce: gets a line at the few moments worth one.
-        compiled: what other runs of the experiment have compiled, to use and add to;
-            those whose configs differ only in traced fields compile once.
 
     Returns:
         The contents of result.json; None where only training was asked for.
@@ -67,138 +64,116 @@ def train(
     Raises:
         ConfigError: if the config cannot run, or not on so many devices.
         WorkdirError: if the directory is another run's.
-        FloatingPointError: if a metric is not finite.
+        DivergedError: if a metric is not finite, or no validation is better than the
+            one before training.
         Interrupted: on SIGTERM or Ctrl-C, with the state saved.
     """
     mesh = data_mesh(config.batch_size) if mesh is None else mesh
     check_task(task, config)
-    compiled = {} if compiled is None else compiled
     result_file = workdir / "result.json"
     with contextlib.ExitStack() as stack:
-        _claim(stack, config, workdir)
+        claim_directory(stack, config, workdir)
         stopping = stack.enter_context(interruptions())
         if result := hosts.on_first(lambda: _read_result(result_file)):
             announce(f"this run is complete: {workdir}")
             return result
-        options = {"tensorboard": tensorboard, "announce": announce}
-        run, state = _open(stack, task, config, workdir, mesh, compiled, **options)
-        state = advance(
-            [run],
-            [state],
-            run.saved,
-            mesh,
-            stopping,
-            compiled,
-            profiling.once(workdir / "profile") if profile else contextlib.nullcontext,
+        run, state = open_run(
+            *(stack, task, config, workdir, mesh),
+            tensorboard=tensorboard,
+            announce=announce,
         )
-        if run.diverged:
-            raise FloatingPointError(run.diverged)
+        state = _train_steps(run, state, mesh, stopping, profile)
         if train_only:
             return None
         started = time.perf_counter()
-        result = _conclude(run, state, stopping)
+        result = _evaluate(run, state, stopping)
         result["evaluation_seconds"] = time.perf_counter() - started
+        hosts.on_first(lambda: _plot(run, state))
         hosts.on_first(lambda: write_json(result_file, result))
         return result
 
 
-def train_together(
-    task: Task,
-    configs: Sequence,
-    workdirs: Sequence[Path],
+def _train_steps(
+    run: Recorder,
+    state: TrainState,
     mesh: Mesh,
-    compiled: dict[Any, Callable],
-    announce: Callable[[str], None] = print,
-) -> None:
-    """Trains several runs of one compiled step, or continues them, as one.
+    stopping: Callable[[], bool],
+    profile: bool,
+) -> TrainState:
+    """Trains from the step of the state to the last one, chunk by chunk.
 
-    Each leaves what `train` does with `train_only`, and `train` goes on from it. A run
-    whose metrics are not finite is left at its last good checkpoint.
-
-    Args:
-        task: what to train.
-        configs: locked and checked; they differ in traced fields only.
-        workdirs: the run directories.
-        mesh: of all devices, those along `sweep` for different runs.
-        compiled, announce: as in `train`.
-
-    Raises:
-        WorkdirError: if a directory is another run's.
-        Interrupted: on SIGTERM or Ctrl-C, with all states saved.
+    A chunk is one call of a compiled scan: the data set lies on the device, batches are
+    gathered, binarised and trained on inside it, and the host gets one set of metrics.
     """
-    with contextlib.ExitStack() as stack:
-        for config, workdir in zip(configs, workdirs, strict=True):
-            _claim(stack, config, workdir)
-        stopping = stack.enter_context(interruptions())
-        opened = [
-            _open(stack, task, config, workdir, mesh, compiled, announce=announce)
-            for config, workdir in zip(configs, workdirs, strict=True)
-        ]
-        # Broken off between two saves, they are not all at the same step.
-        by_step: dict[int, list] = {}
-        for run, state in opened:
-            by_step.setdefault(run.saved, []).append((run, state))
-        for step, group in by_step.items():
-            runs, states = zip(*group, strict=True)
-            advance(runs, states, step, mesh, stopping, compiled)
+    task, config, step = run.task, run.config, run.saved
+    data = jax.device_put(dict(task.data), whole(mesh))
+    compiled: dict[int, Callable] = {}
+    earlier, started = run.log.seconds, time.perf_counter()
+
+    def seconds() -> float:
+        return earlier + time.perf_counter() - started
+
+    with report.progress(config.num_steps, step, task.experiment) as bar:
+        if step == 0:
+            bar.set_postfix_str("validating …")
+            metrics = run.validate(state.params)
+            run.write(0, metrics, seconds=seconds())
+            state = _keep_best(state, task.choose_by(metrics))
+        while step < config.num_steps:
+            length = min(config.log_every, config.num_steps - step)
+            if length not in compiled:
+                bar.set_postfix_str("compiling …")
+                chunk = _jitted_chunk(task, static_fields(config), length, mesh)
+                compiled[length] = chunk.lower(state, data).compile()
+            chunk_started = time.perf_counter()
+            with _trace(run.workdir / "profile", profile):
+                state, metrics = compiled[length](state, data)
+                metrics = {name: float(value) for name, value in metrics.items()}
+            profile = False
+            rate = length / (time.perf_counter() - chunk_started)
+            step += length
+            if run.validates(step):
+                metrics |= run.validate(state.params)
+                state = _keep_best(state, task.choose_by(metrics))
+            run.write(step, metrics, steps_per_second=rate, seconds=seconds())
+            bar.update(length)
+            bar.set_postfix(report.postfix(run.log.lines))
+            done, stop = step == config.num_steps, stopping()
+            if done or stop or step % config.checkpoint_every == 0:
+                run.save(state, step)
+            if stop and not done:
+                raise Interrupted(f"stopped at step {step} of {config.num_steps}")
+    if state.best_step == 0:
+        raise DivergedError(
+            f"no validation in {step} steps was better than the one before training, "
+            f"in {run.workdir / 'metrics.jsonl'}"
+        )
+    return state
 
 
-def _claim(stack: contextlib.ExitStack, config, workdir: Path) -> None:
-    def claim_first() -> None:
-        stack.enter_context(claim(workdir, config.to_dict()))
+# One compilation for all runs that differ in traced fields only, as in a sweep.
+@functools.lru_cache(maxsize=4)
+def _jitted_chunk(task: Task, config, num_steps: int, mesh: Mesh) -> Callable:
+    chunk = make_train_chunk(split_batches(task, mesh), config, num_steps)
+    return jax.jit(chunk, donate_argnums=0, out_shardings=whole(mesh))
 
-    hosts.on_first(claim_first)
+
+_keep_best = jax.jit(keep_best)
+
+
+def _trace(directory: Path, wanted: bool) -> contextlib.AbstractContextManager:
+    """The context of steps that are traced for Perfetto and TensorBoard, if wanted."""
+    if wanted and hosts.is_first():
+        return jax.profiler.trace(directory, create_perfetto_trace=True)
+    return contextlib.nullcontext()
 
 
 def _read_result(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text()) if path.exists() else None
 
 
-def _open(
-    stack: contextlib.ExitStack,
-    task: Task,
-    config,
-    workdir: Path,
-    mesh: Mesh,
-    compiled: dict[Any, Callable],
-    *,
-    announce: Callable[[str], None],
-    tensorboard: bool = False,
-) -> tuple[Run, TrainState]:
-    """A run in its claimed directory, and its state at its newest checkpoint."""
-    hosts.on_first(
-        lambda: write_json(workdir / "versions.json", versions(task.checksum))
-    )
-    checkpoints = Checkpoints(workdir / "checkpoints")
-    state, step = first_state(task, config, compiled, mesh), 0
-    if restored := checkpoints.restore(state, announce):
-        state, step = restored
-        announce(f"continuing from step {step} in {workdir}")
-    evaluator = Evaluator(
-        task.program,
-        task.evaluation,
-        config.eval_batch_size,
-        jax.random.fold_in(state.key, EVALUATE),
-    )
-    log = stack.enter_context(report.MetricsLog(workdir, step, tensorboard))
-    return Run(task, config, workdir, checkpoints, log, evaluator, step), state
-
-
-def first_state(
-    task: Task, config, compiled: dict[Any, Callable], mesh: Mesh
-) -> TrainState:
-    """The state before the first step, whole on every device; `compiled` as above."""
-    name = static_fields(config), mesh, "state"
-    if name not in compiled:
-        # One compilation; op by op it takes three times as long.
-        compiled[name] = jax.jit(
-            lambda key: seeded_state(key, task, config), out_shardings=whole(mesh)
-        )
-    return compiled[name](jax.random.key(config.seed))
-
-
-def _conclude(
-    run: Run, state: TrainState, stopping: Callable[[], bool]
+def _evaluate(
+    run: Recorder, state: TrainState, stopping: Callable[[], bool]
 ) -> dict[str, Any]:
     """Evaluates the best parameters on validation and, this once, on test."""
 
@@ -213,28 +188,26 @@ def _conclude(
         "best_step": int(state.best_step),
     }
     samples = dict.fromkeys(("valid", "test"), config.eval_samples)
-    samples["train"] = config.train_samples
+    if config.train_samples:
+        samples["train"] = config.train_samples
     for split, m in samples.items():
-        if m == 0:
-            continue
-        bounds, bounds_1 = (
-            run.evaluator(params, split, count, stop) for count in (m, 1)
-        )
-        result[split] = bound_summary(bounds, bounds_1, m)
+        counts = [m, 1, *(count for count in config.report_samples if count < m)]
+        bounds = {
+            count: run.evaluator(params, split, count, stop)
+            for count in dict.fromkeys(counts)
+        }
+        result[split] = bound_summary(bounds[m], bounds[1], m)
         if split != "train":
             result[split] |= run.measure(params, split)
-        for count in config.report_samples:
-            if count < m:
-                bounds = run.evaluator(params, split, count, stop)
-                result[split][f"nll_{count}"] = float(-bounds.mean())
-    hosts.on_first(lambda: _draw(run, state))
+        for count in counts[2:]:
+            result[split][f"nll_{count}"] = float(-bounds[count].mean())
     return result
 
 
-def _draw(run: Run, state: TrainState) -> None:
+def _plot(run: Recorder, state: TrainState) -> None:
     directory = run.workdir / "figures"
     directory.mkdir(exist_ok=True)
     title = f"{run.task.experiment}, {run.workdir.name}"
     plots.plot_curves(run.log.lines, directory / "curves.png", title)
-    params, key = local((state.best_params, jax.random.fold_in(state.key, DRAW)))
+    params, key = local((state.best_params, jax.random.fold_in(state.key, PLOT)))
     run.task.plot(params, key, directory)

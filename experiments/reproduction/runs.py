@@ -29,14 +29,11 @@ from experiments.engine import report
 from experiments.engine import run_directory as workdir
 from experiments.engine.devices import sweep_mesh
 from experiments.engine.run_directory import flatten, write_json
-from experiments.engine.step import check_task
+from experiments.engine.step import check_task, static_fields
 from experiments.engine.task import Task
-from experiments.engine.traced import static_fields
-from experiments.engine.train import train, train_together
+from experiments.engine.together import train_together
+from experiments.engine.train import train
 from experiments.reproduction import records
-
-# What the runs of a group have compiled.
-_compiled: dict[Any, Callable] = {}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,12 +167,11 @@ def complete(runs: Sequence[Run], announce: Callable[[Run], None]) -> None:
         module = importlib.import_module(f"experiments.{group[0].experiment}")
         task, mesh = module.make_task(config), _mesh(config, len(group))
         group = [group[i] for i in left]
-        _compiled.clear()
         if len(group) > 1 and trains_as_one():
             print(f"training {len(group)} runs as one on {mesh.size} devices")
             configs = [run.config for run in group]
             directories = [run.directory for run in group]
-            train_together(task, configs, directories, mesh, _compiled)
+            train_together(task, configs, directories, mesh)
         for run in group:
             announce(run)
             # Tells it from single runs.
@@ -225,8 +221,7 @@ def validate(task: Task, run: Run, mesh: Mesh) -> dict[str, Any]:
     """
     steps = {"steps": run.config.num_steps}
     try:
-        options = {"mesh": mesh, "compiled": _compiled}
-        train(task, run.config, run.directory, train_only=True, **options)
+        train(task, run.config, run.directory, train_only=True, mesh=mesh)
     except FloatingPointError as error:
         print(f"diverged: {error}")
         return steps | {"diverged": _reason(error)}
@@ -246,8 +241,7 @@ def evaluate(
 ) -> dict[str, Any]:
     """Trains and evaluates a final run, whose record has what it was chosen from."""
     try:
-        options = {"mesh": mesh, "compiled": _compiled}
-        result = train(task, run.config, run.directory, **options)
+        result = train(task, run.config, run.directory, mesh=mesh)
         record = records.make_record(run.directory, run.experiment)
         print(report.summary(result, run.directory), flush=True)
     except FloatingPointError as error:

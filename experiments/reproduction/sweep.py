@@ -52,7 +52,6 @@ from absl import flags
 from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
-import gumbel
 from experiments import REPOSITORY, ConfigError, plots
 from experiments.cli import launch
 from experiments.cli.config import EXPERIMENTS, read_flags, unknown_field
@@ -62,10 +61,14 @@ from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.devices import local
 from experiments.engine.evaluation import Evaluator, nll_summary
 from experiments.engine.run_directory import default_workdir, flatten, write_json
-from experiments.engine.step import EVALUATE, TrainState
+from experiments.engine.step import (
+    EVALUATE,
+    TrainState,
+    hyper_parameters,
+    init_state,
+    temperature_schedule,
+)
 from experiments.engine.task import Task
-from experiments.engine.traced import hyper_parameters
-from experiments.engine.train import first_state
 from experiments.reproduction import runs
 from experiments.reproduction.runs import Run
 
@@ -239,7 +242,7 @@ def measure(task: Task, run: Run, mesh: Mesh, *, samples: int) -> dict[str, Any]
     """
     result = {"diverged": "diverged" in runs.validate(task, run, mesh)}
     if not result["diverged"]:
-        template = first_state(task, run.config, runs._compiled, mesh)
+        template = init_state(task, run.config, mesh)
         checkpoints = Checkpoints(run.directory / "checkpoints")
         state, step = checkpoints.restore(template, print)
         result |= {"steps": step, "best_step": int(state.best_step)}
@@ -276,8 +279,8 @@ def bounds(
         `temperature`, of the last step, and for `discrete` and `relaxed` the mean over
         examples as `nll` and its standard error as `nll_stderr`, in nats.
     """
-    schedule = gumbel.schedules.exponential(**hyper_parameters(config)["schedule"])
-    temperatures = {"temperature": schedule(config.num_steps - 1)}
+    temperature = temperature_schedule(hyper_parameters(config))
+    temperatures = {"temperature": temperature(config.num_steps - 1)}
     if config.prior_temperature is not None:
         temperatures["prior_temperature"] = config.prior_temperature
     evaluator = Evaluator(

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -15,7 +14,6 @@ from experiments.data import load as data
 from experiments.engine import report
 from experiments.engine.run_directory import versions, write_json
 from experiments.engine.step import init_state, make_train_step
-from experiments.engine.traced import hyper_parameters
 from scripts.benchmarks.clock import conditions, medians
 
 NUM_CLASSES, STEPS = (2, 5, 10, 20, 50, 100), 5
@@ -43,12 +41,14 @@ def training(dataset: data.Dataset, estimator: str) -> Callable:
     config = get_config()
     config.estimator = estimator
     task = semi_supervised.task_of(config, dataset)
-    step, hyper = make_train_step(task, config), hyper_parameters(config)
-    indices = jnp.arange(STEPS * config.batch_size).reshape(STEPS, -1)
-    state = jax.jit(lambda: init_state(task, config))()
+    step = make_train_step(task, config)
+    state, size = init_state(task, config), STEPS * config.batch_size
 
     def steps(state, arrays):
-        return jax.lax.scan(lambda s, i: step(s, i, hyper, arrays), state, indices)[0]
+        batches = jax.tree.map(
+            lambda rows: rows[:size].reshape(STEPS, -1, *rows.shape[1:]), arrays
+        )
+        return jax.lax.scan(step, state, batches)[0]
 
     compiled = jax.jit(steps, donate_argnums=0)
 

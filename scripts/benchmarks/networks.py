@@ -5,7 +5,6 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from experiments.engine.step import init_state
@@ -65,7 +64,7 @@ _PARTS = {
 def start_of(network: Network, task: Task) -> Start:
     """What the other implementations of a network start from."""
     config = network.config()
-    params = jax.jit(lambda: init_state(task, config).params)()["params"]
+    params = init_state(task, config).params["params"]
     prior = params.get("prior")
     labelled, labels = np.zeros((0, 0), np.uint8), np.zeros(0, np.int64)
     if network.experiment == "semi_supervised":

@@ -8,7 +8,6 @@ import jax
 
 from experiments.engine.evaluation import Evaluator
 from experiments.engine.step import EVALUATE, init_state, make_train_chunk
-from experiments.engine.traced import hyper_parameters
 from scripts.benchmarks.networks import Network
 
 SAMPLES = 1000
@@ -18,13 +17,12 @@ def training(network: Network) -> Callable[[], dict[str, jax.Array]]:
     """Makes the function that goes on training for a turn of steps, one call."""
     task, config = network.task(), network.config()
     # Each call gives its state to the next: it is donated.
-    state = jax.jit(lambda: init_state(task, config))()
-    hyper, data = hyper_parameters(config), dict(task.data)
-    chunk = make_train_chunk(task, config, network.steps)
+    state, data = init_state(task, config), dict(task.data)
+    chunk = jax.jit(make_train_chunk(task, config, network.steps), donate_argnums=0)
 
     def go_on():
         nonlocal state
-        state, metrics = chunk(state, hyper, data)
+        state, metrics = chunk(state, data)
         return jax.block_until_ready(metrics)
 
     return go_on
@@ -33,7 +31,7 @@ def training(network: Network) -> Callable[[], dict[str, jax.Array]]:
 def evaluation_seconds(network: Network) -> float:
     """Seconds that L_1000 over the test set takes, at the first parameters."""
     task, config = network.task(), network.config()
-    state = jax.jit(lambda: init_state(task, config))()
+    state = init_state(task, config)
     key = jax.random.fold_in(state.key, EVALUATE)
     size = config.eval_batch_size
     few = {"test": tuple(array[:size] for array in task.evaluation["test"])}

@@ -12,35 +12,34 @@ from experiments import ConfigError, vae
 from experiments.data.binarization import dynamic_binarize
 from experiments.engine import step
 from experiments.engine.batches import batch_indices
-from experiments.engine.traced import hyper_parameters
+from experiments.engine.optimizer import optimizer_hyper
+from experiments.engine.task import Task
 
-HAND_OPTIMIZERS = {
-    "adam": optax.adam,
-    "radam": optax.radam,
-    "sgd": lambda learning_rate: optax.sgd(learning_rate, momentum=0.9),
-    # An L2 penalty on the weights, not on what has one axis.
-    "adam with weight decay": lambda learning_rate: optax.chain(
-        optax.add_decayed_weights(0.3, mask=lambda p: jax.tree.map(_is_matrix, p)),
-        optax.adam(learning_rate),
-    ),
-}
+TRACED = (
+    "learning_rate weight_decay clip_norm temperature prior_temperature "
+    "schedule.minimum schedule.rate schedule.every slope.rate slope.maximum "
+    "options.baseline_decay"
+)
 
 
-def _is_matrix(leaf) -> bool:
-    return leaf.ndim > 1
+def first_rows(task):
+    """The first eight rows of a task's data."""
+    return jax.tree.map(lambda rows: rows[:8], dict(task.data))
 
 
-@pytest.mark.parametrize("optimizer", HAND_OPTIMIZERS)
-def test_chunk_equals_a_loop_written_by_hand(optimizer):
-    task = runs.task()
-    name, _, decay = optimizer.partition(" with ")
-    fields = {"weight_decay": 0.3} if decay else {}
-    config = runs.config(estimator="exact", optimizer=name, **fields)
+def one_step(task, config, state=None):
+    """The state and metrics after a step on the first rows."""
+    state = step.init_state(task, config) if state is None else state
+    return jax.jit(step.make_train_step(task, config))(state, first_rows(task))
+
+
+def test_chunk_equals_a_loop_written_by_hand():
+    task, config = runs.task(), runs.config(estimator="exact")
     state, metrics = runs.run_chunk(task, config, 7)
 
-    start = runs.init_state(task, config)
+    start = step.init_state(task, config)
     key = jax.random.fold_in(jax.random.key(config.seed), step.ORDER)
-    by_hand = HAND_OPTIMIZERS[optimizer](config.learning_rate)
+    by_hand = optax.adam(config.learning_rate)
     params, opt_state, losses = start.params, by_hand.init(start.params), []
 
     @jax.jit
@@ -66,21 +65,18 @@ def test_chunk_equals_a_loop_written_by_hand(optimizer):
 def test_chunk_does_not_depend_on_where_chunks_begin():
     task, config = runs.task(), runs.config(estimator="exact")
     whole, _ = runs.run_chunk(task, config, 4)
-    state, hyper = runs.init_state(task, config), hyper_parameters(config)
-    chunk = step.make_train_chunk(task, config, 2)
+    state = step.init_state(task, config)
+    chunk = jax.jit(step.make_train_chunk(task, config, 2))
     for _ in range(2):
-        state, _ = chunk(state, hyper, dict(task.data))
+        state, _ = chunk(state, dict(task.data))
     for name, expected in whole.params.items():
         assert np.array_equal(state.params[name], expected)
 
 
 def test_step_estimates_at_the_temperature_of_its_step():
     task, config = runs.task(), runs.config()
-    state = runs.init_state(task, config).replace(step=jnp.asarray(7, jnp.int32))
-    index = jnp.arange(8)
-    hyper = hyper_parameters(config)
-    train_step = jax.jit(step.make_train_step(task, config))
-    _, metrics = train_step(state, index, hyper, task.data)
+    state = step.init_state(task, config).replace(step=jnp.asarray(7, jnp.int32))
+    _, metrics = one_step(task, config, state)
     temperature = np.exp(-0.05 * 6)
     assert metrics["temperature"] == pytest.approx(temperature, rel=1e-6)
 
@@ -101,20 +97,23 @@ def test_step_estimates_at_the_temperature_of_its_step():
 def test_what_is_traced_does_not_retrace():
     program, traces = runs.counting(runs.program)
     task = runs.task(program)
-    config = runs.config(estimator="st_gumbel_softmax")
-    chunk = step.make_train_chunk(task, config, 5)
+    config = runs.config(estimator="st_gumbel_softmax", clip_norm=10.0)
+    chunk = jax.jit(step.make_train_chunk(task, config, 5))
     objectives = set()
     for field in (
         {},
         {"temperature": 0.7},
         {"learning_rate": 0.3},
+        {"weight_decay": 0.3},
+        {"clip_norm": 0.1},
         {"seed": 5},
         {"schedule__minimum": 0.9, "schedule__rate": 0.5, "schedule__every": 2},
     ):
-        other = runs.config(estimator="st_gumbel_softmax", **field)
-        state, hyper = runs.init_state(task, other), hyper_parameters(other)
+        other = runs.config(
+            **{"estimator": "st_gumbel_softmax", "clip_norm": 10.0} | field
+        )
         before = len(traces)
-        _, metrics = chunk(state, hyper, dict(task.data))
+        _, metrics = chunk(step.init_state(task, other), dict(task.data))
         assert (len(traces) > before) == (not field)
         objectives.add(float(metrics["objective"]))
     assert len(objectives) == 5
@@ -167,12 +166,11 @@ def test_dynamic_pixels_are_binary_and_drawn_anew_at_every_step():
         batch=lambda key, rows: (dynamic_binarize(key, rows["images"]),),
     )
     config = runs.config()
-    state, hyper = runs.init_state(task, config), hyper_parameters(config)
-    train_step = jax.jit(step.make_train_step(task, config))
+    state = step.init_state(task, config)
     ones = []
     for t in (0, 1):
         state = state.replace(step=jnp.asarray(t, jnp.int32))
-        _, metrics = train_step(state, jnp.arange(8), hyper, task.data)
+        _, metrics = one_step(task, config, state)
         ones.append(8 * float(metrics["objective"]))
     assert ones[0] != ones[1]
     assert all(count == int(count) for count in ones)
@@ -181,8 +179,6 @@ def test_dynamic_pixels_are_binary_and_drawn_anew_at_every_step():
 def test_check_task_says_what_cannot_run_without_compiling():
     task = runs.task()
     config = runs.config(batch_size=25)
-    hyper = hyper_parameters(config)
-    jax.block_until_ready(hyper)
     with runs.counting_compilations() as compiled:
         with pytest.raises(ConfigError, match=r"batch_size=25: .* at most the 24 "):
             step.check_task(task, config)
@@ -193,7 +189,7 @@ def test_check_task_says_what_cannot_run_without_compiling():
 
 
 def test_best_parameters_are_kept_until_a_better_bound():
-    state = runs.init_state(runs.task(), runs.config())
+    state = step.init_state(runs.task(), runs.config())
     bests = []
     for t, nll in enumerate([5.0, 3.0, 4.0, 3.0, float("nan")], start=1):
         params = jax.tree.map(lambda x, t=t: jnp.full_like(x, t), state.params)
@@ -201,7 +197,7 @@ def test_best_parameters_are_kept_until_a_better_bound():
         state = step.keep_best(state, nll)
         assert state.best_step == state.best_params["prior"][0, 0]
         assert state.params["prior"][0, 0] == t
-        bests.append((float(state.best_nll), int(state.best_step)))
+        bests.append((float(state.best_score), int(state.best_step)))
     assert bests == [(5.0, 1), (3.0, 2), (3.0, 2), (3.0, 2), (3.0, 2)]
 
 
@@ -216,15 +212,14 @@ def test_largest_magnitude_is_finite_only_if_all_is(bad):
 def test_slope_rises_with_the_epoch_and_reaches_the_estimator():
     task = runs.task()  # three batches of eight an epoch
     config = runs.config(estimator="slope_annealed_st", slope__rate=0.5)
-    hyper = hyper_parameters(config)
     train_step = jax.jit(step.make_train_step(task, config))
-    state, index = runs.init_state(task, config), jnp.arange(8)
+    state, rows = step.init_state(task, config), first_rows(task)
     for at, slope in ((0, 1.0), (2, 1.0), (3, 1.5), (7, 2.0), (300, 5.0)):
         moved = state.replace(step=jnp.asarray(at, jnp.int32))
-        new, metrics = train_step(moved, index, hyper, task.data)
+        new, metrics = train_step(moved, rows)
         assert metrics["slope"] == pytest.approx(slope)
-    flat = hyper | {"slope": {"rate": jnp.zeros(()), "maximum": jnp.ones(())}}
-    unsloped, _ = train_step(moved, index, flat, task.data)
+    flat = state.hyper | {"slope": {"rate": jnp.zeros(()), "maximum": jnp.ones(())}}
+    unsloped, _ = train_step(moved.replace(hyper=flat), rows)
     assert (new.params["encoder"] != unsloped.params["encoder"]).any()
 
 
@@ -236,3 +231,108 @@ def test_options_reach_the_estimator_and_its_state_is_carried():
     still, _ = runs.run_chunk(task, frozen, 3)
     assert state.estimator_state["z"].moments.mean < -0.1
     assert still.estimator_state["z"].moments.mean == 0.0
+
+
+def test_what_a_task_tracks_moves_apart_from_what_is_learned():
+    def program(params, x):
+        shifted = x - jax.lax.stop_gradient(params["mean"])[None]
+        return lambda draw: -((shifted @ params["kernel"]) ** 2).sum(axis=1)
+
+    def track(key, params, x):
+        return params | {"mean": 0.5 * params["mean"] + 0.5 * x.mean(axis=0)}
+
+    weights = jnp.ones((runs.PIXELS, 2))
+    task = dataclasses.replace(
+        runs.task(program),
+        init=lambda key: {"kernel": weights, "mean": jnp.zeros(runs.PIXELS)},
+        track=track,
+    )
+    config = runs.config(weight_decay=0.3, clip_norm=0.1)
+    key = jax.random.fold_in(jax.random.key(config.seed), step.ORDER)
+    rows = batch_indices(key, 0, 3, task.num_examples, config.batch_size)
+    mean = np.zeros(runs.PIXELS)
+    for index in rows:
+        mean = 0.5 * mean + 0.5 * np.asarray(task.data["images"])[index].mean(axis=0)
+    state, _ = runs.run_chunk(task, config, 3)
+    np.testing.assert_allclose(state.params["mean"], mean, rtol=1e-5)
+    # The same mean whatever is learned; without `track` it stays.
+    still, _ = runs.run_chunk(dataclasses.replace(task, track=Task.track), config, 3)
+    assert not np.any(still.params["mean"])
+    assert np.abs(state.params["kernel"] - weights).min() > 1e-3
+    # The first step sees the mean of before it.
+    one, _ = runs.run_chunk(task, config, 1)
+    other, _ = runs.run_chunk(dataclasses.replace(task, track=Task.track), config, 1)
+    np.testing.assert_array_equal(one.params["kernel"], other.params["kernel"])
+
+
+def test_supervised_term_is_maximised_beside_the_bound():
+    def program(params, x):
+        return lambda draw: x[:, 0] * 0 - (params["a"] - 2.0) ** 2
+
+    def supervised(key, params):
+        return -3.0 * (params["b"] - 1.0) ** 2 - (params["a"] - 4.0) ** 2
+
+    task = dataclasses.replace(
+        runs.task(program),
+        init=lambda key: {"a": jnp.zeros(()), "b": jnp.zeros(())},
+        supervised=supervised,
+    )
+    config = runs.config(optimizer="sgd", learning_rate=0.1)
+    state, metrics = one_step(task, config)
+    assert (metrics["objective"], metrics["supervised"]) == (-4.0, -3.0 - 16.0)
+    assert state.params["a"] == pytest.approx(0.1 * (4.0 + 8.0))
+    assert state.params["b"] == pytest.approx(0.1 * 6.0)
+    alone = dataclasses.replace(task, supervised=None)
+    _, metrics = one_step(alone, config)
+    assert "supervised" not in metrics
+
+
+def test_supervised_term_has_noise_of_its_own_at_every_step():
+    def program(params, x):
+        return lambda draw: x[:, 0] * 0 + params["a"]
+
+    task = dataclasses.replace(
+        runs.task(program),
+        init=lambda key: {"a": jnp.zeros(())},
+        supervised=lambda key, params: jax.random.normal(key) + 0 * params["a"],
+    )
+    config = runs.config()
+    state, values = None, set()
+    for _ in range(3):
+        state, metrics = one_step(task, config, state)
+        values.add(float(metrics["supervised"]))
+    assert len(values) == 3
+
+
+def test_what_is_not_static_is_traced():
+    fields = {"prior_temperature": 1.0, "options.baseline_decay": 0.9, "clip_norm": 1.0}
+
+    def traced(config):
+        return step.hyper_parameters(config), optimizer_hyper(config)
+
+    base = runs.config(**fields)
+    static, before = step.static_fields(base), traced(base)
+    for field in TRACED.split():
+        changed = runs.config(**fields | {field: 7})
+        pairs = zip(*map(jax.tree.leaves, (before, traced(changed))), strict=True)
+        assert sum(float(a) != float(b) for a, b in pairs) == 1
+        assert step.static_fields(changed) == static
+        assert hash(step.static_fields(changed)) == hash(static)
+    assert step.static_fields(runs.config(**fields, seed=1)) == static
+    others = (
+        *({"objective": "analytic"}, {"model__num_classes": 3}, {"warmup_steps": 1}),
+        {"learning_rate_schedule": "cosine"},
+    )
+    for other in others:
+        assert step.static_fields(runs.config(**fields, **other)) != static
+    assert step.static_fields(runs.config()) != static  # what is unset is no input
+
+
+def test_options_that_set_shapes_are_static_and_reach_the_estimator():
+    many, few = (
+        runs.config(estimator="gumbel_rao", options__inner_samples=n) for n in (2, 1)
+    )
+    assert step.static_fields(many) != step.static_fields(few)
+    assert "inner_samples" not in step.hyper_parameters(many)["options"]
+    params = [runs.run_chunk(runs.task(), c, 1)[0].params for c in (many, few)]
+    assert (params[0]["encoder"] != params[1]["encoder"]).any()

@@ -7,6 +7,7 @@ import signal
 import jax
 import numpy as np
 import pytest
+from experiments.engine.traced import hyper_parameters
 
 import runs
 from experiments import Interrupted, vae
@@ -16,7 +17,6 @@ from experiments.engine import run_directory as workdir
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.report import read_metrics
 from experiments.engine.together import Together
-from experiments.engine.traced import hyper_parameters
 from experiments.reproduction import runs as grids
 from experiments.reproduction import sweep
 

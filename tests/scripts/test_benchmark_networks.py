@@ -45,7 +45,7 @@ def case(request, loaded):
     network = networks.NETWORKS[request.param]
     task = network.task()
     start = networks.start_of(network, task)
-    state = jax.jit(lambda: init_state(task, network.config()))()
+    state = init_state(task, network.config())
     # Away from the start, where priors are uniform.
     leaves, tree = jax.tree.flatten(state.params["params"])
     keys = jax.random.split(jax.random.key(1), len(leaves))
@@ -112,7 +112,7 @@ def test_flax_has_the_bound_of_labelled_images(loaded, monkeypatch):
     network = networks.NETWORKS["M2 mlp"]
     task, config = network.task(), network.config()
     start = networks.start_of(network, task)
-    params = jax.jit(lambda: init_state(task, config))().params
+    params = init_state(task, config).params
     x, drawn, (_, normals) = inputs(start)
     labels = np.arange(BATCH)
     model, plain_params = plain.make(start)
