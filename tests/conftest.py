@@ -50,6 +50,15 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
 @pytest.fixture
+def eight():
+    """All eight devices."""
+    one = jax.config.jax_default_device
+    jax.config.update("jax_default_device", None)
+    yield jax.devices()
+    jax.config.update("jax_default_device", one)
+
+
+@pytest.fixture
 def noise(monkeypatch):
     """Noise images instead of a data set."""
     dataset = runs.dataset()

@@ -7,6 +7,7 @@ devices and hosts a run has the same, and its bounds are the same up to rounding
 """
 
 import dataclasses
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -25,9 +26,9 @@ def all_devices() -> list[jax.Device]:
     return [default] if isinstance(default, jax.Device) else jax.devices(default)
 
 
-def make_mesh(sweep: int = 1) -> Mesh:
-    """The mesh of all devices with so many along `sweep`, which must divide them."""
-    devices = np.asarray(all_devices()).reshape(sweep, -1)
+def make_mesh(sweep: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh of devices, by default all, with so many of them along `sweep`."""
+    devices = np.asarray(devices or all_devices()).reshape(sweep, -1)
     # Explicit axes, the default, would make every reshape of samples say where it is.
     return Mesh(devices, AXES, axis_types=(AxisType.Auto, AxisType.Auto))
 

@@ -59,6 +59,7 @@ class Evaluator:
         batch_size: examples evaluated together; batches are padded to this size, and
             to what the devices divide, which changes no noise of an example.
         key: root of the noise, the same for every evaluation.
+        mesh: of the devices that share the rows, by default all.
     """
 
     def __init__(
@@ -66,11 +67,12 @@ class Evaluator:
         program: gumbel.programs.Program,
         sets: Mapping[str, tuple[jax.Array, ...]],
         batch_size: int,
-        key,
+        key: jax.Array,
+        mesh: Mesh | None = None,
     ):
         self._program, self._sets = program, sets
         self._batch_size, self._key = batch_size, key
-        self._mesh = make_mesh()
+        self._mesh = mesh or make_mesh()
 
     def __call__(
         self, params, split: str, num_samples: int, stop=lambda: None

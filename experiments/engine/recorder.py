@@ -121,6 +121,7 @@ def open_run(
         task.evaluation,
         config.eval_batch_size,
         jax.random.fold_in(state.key, EVALUATE),
+        mesh,
     )
     log = stack.enter_context(MetricsLog(workdir, step, tensorboard, announce))
     if hosts.is_first() and step:

@@ -76,7 +76,7 @@ def load_probe(values: flags.FlagValues) -> tuple[Probe, int]:
     module = importlib.import_module(f"experiments.{values.experiment}")
     config = estimator_config(values.config, values.config.estimator)
     task = module.make_task(config)
-    state, step = jax.jit(lambda: init_state(task, config))(), 0
+    state, step = init_state(task, config), 0
     if values.checkpoint:
         checkpoints = Checkpoints(Path(values.checkpoint) / "checkpoints")
         restored = checkpoints.restore(state)

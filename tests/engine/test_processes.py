@@ -15,9 +15,9 @@ from absl import flags
 
 import runs
 from experiments import ConfigError, plots
-from experiments.engine import devices as mesh
 from experiments.engine import processes as hosts
 from experiments.engine import train
+from experiments.engine.devices import make_mesh
 from experiments.engine.report import read_metrics
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -113,9 +113,14 @@ def test_two_processes_are_stopped_killed_and_continued(tmp_path, monkeypatch):
     assert saved < int(step) < 200 and "\ntest: nll " in out
     assert not list(workdir.rglob("*.tmp"))
     # Two devices of one process do the same.
-    monkeypatch.setattr(mesh, "all_devices", lambda: jax.devices()[:2])
     monkeypatch.setattr(plots, "plot_curves", lambda *args: None)
-    train.train(runs.task(), config(), tmp_path / "one", announce=lambda line: None)
+    train.train(
+        runs.task(),
+        config(),
+        tmp_path / "one",
+        mesh=make_mesh(devices=jax.devices()[:2]),
+        announce=lambda line: None,
+    )
     assert runs.ends(workdir) == runs.ends(tmp_path / "one")
 
 

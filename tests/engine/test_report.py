@@ -1,3 +1,4 @@
+import contextlib
 import fcntl
 import io
 import json
@@ -104,15 +105,17 @@ def test_progress_on_a_terminal(monkeypatch):
     with os.fdopen(slave, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         show_progress()
-        terminal.flush()
-        shown = os.read(master, 65536).decode()
+    shown = b""
+    with contextlib.suppress(OSError):  # all that was written has been read
+        while part := os.read(master, 65536):
+            shown += part
     os.close(master)
-    last = shown.strip().split("\r")[-1]
+    last = shown.decode().strip().split("\r")[-1]
     for expected in (
         r"^vae: +50%",
         r" 10/20 ",
         r"objective=-198\.0",
-        r"valid bound=-198\.2",
+        r"valid_nll=198\.2",
         r"temperature=0\.50",
         r"step/s|s/step",
         r"\[\d\d:\d\d<\d\d:\d\d",  # elapsed < left
@@ -121,7 +124,8 @@ def test_progress_on_a_terminal(monkeypatch):
 
 
 def test_postfix_without_a_validation():
-    assert "valid bound" not in report.postfix(LINES)
+    assert report.postfix(LINES) == {"objective": "-196.0", "temperature": "0.50"}
+    assert report.postfix([{"step": 0, "valid_nll": 550.0}]) == {"valid_nll": "550.0"}
 
 
 def test_summary_names_the_numbers(tmp_path):
@@ -135,7 +139,7 @@ def test_summary_names_the_numbers(tmp_path):
     lines = report.summary(result, tmp_path).splitlines()
     assert lines == [
         "trained 2000 steps in 61 s",
-        "valid: nll 105.12 ± 0.46 nats (L_50 on hard samples), L_1 110.99",
-        "test: nll 104.00 ± 0.46 nats (L_50 on hard samples), L_1 110.99",
+        "valid: nll 105.12 ± 0.46 nats (50 hard samples), nll_1 110.99",
+        "test: nll 104.00 ± 0.46 nats (50 hard samples), nll_1 110.99",
         f"written to {tmp_path}: result.json, metrics.jsonl, figures/",
     ]

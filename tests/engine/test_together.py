@@ -1,22 +1,17 @@
 """Runs that train as one, split over fake devices: as if one after the other."""
 
 import json
-import re
 import signal
 
-import jax
 import numpy as np
 import pytest
-from experiments.engine.traced import hyper_parameters
 
 import runs
 from experiments import Interrupted, vae
-from experiments.engine import devices as mesh
 from experiments.engine import report
 from experiments.engine import run_directory as workdir
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.report import read_metrics
-from experiments.engine.together import Together
 from experiments.reproduction import runs as grids
 from experiments.reproduction import sweep
 
@@ -24,9 +19,8 @@ RATES = (0.05, 0.02, 1e38, 0.1, 0.01)  # the third diverges
 
 
 @pytest.fixture
-def eight(monkeypatch):
+def accelerators(eight, monkeypatch):
     """All eight devices, taken for accelerators."""
-    monkeypatch.setattr(mesh, "all_devices", jax.devices)
     monkeypatch.setattr(grids, "trains_as_one", lambda: True)
 
 
@@ -86,7 +80,7 @@ def assert_same(found, made, apart):
 
 
 def test_points_as_one_are_the_points_one_by_one(
-    eight, apart, tmp_path, monkeypatch, capsys
+    accelerators, apart, tmp_path, monkeypatch, capsys
 ):
     made = points(tmp_path, monkeypatch)
     found = complete(made)
@@ -97,7 +91,7 @@ def test_points_as_one_are_the_points_one_by_one(
 
 
 def test_broken_off_they_continue_from_where_each_is(
-    eight, apart, tmp_path, monkeypatch
+    accelerators, apart, tmp_path, monkeypatch
 ):
     made = points(tmp_path, monkeypatch)
 
@@ -140,21 +134,3 @@ def test_broken_off_they_continue_from_where_each_is(
             complete(made)
     assert saved() == [20, 20, 0, 5, 5]
     assert_same(complete(made), made, apart)
-
-
-@pytest.mark.parametrize("count, expected", [(2, ["all-reduce"]), (8, [])])
-def test_points_share_only_batches(eight, count, expected):
-    """On eight devices: four a point share its batches, or each has its own point."""
-    given, config = task(), runs.config(estimator="exact")
-    together = Together(count, mesh.sweep_mesh(count, config.batch_size))
-    states = [runs.init_state(given, config)] * count
-    hypers = [hyper_parameters(config)] * count
-    args = together.stack_states(states), together.stack(hypers), dict(given.data)
-    chunk = together.make_chunk(given, config, 3).lower(*args)
-    text = chunk.compile().as_text()
-    assert "num_partitions=8" in text
-    found = re.findall(r"= (.*?) (all-\w+|collective-\w+|reduce-scatter)\(", text)
-    # Once a chunk, every device gets its three metrics of all points.
-    metrics = (f"f32[{count}]{{0}}", "all-gather")
-    assert found.count(metrics) == 3
-    assert [name for kind, name in found if (kind, name) != metrics] == expected

@@ -1,20 +1,19 @@
+import gzip
 import json
-import pathlib
 import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import runs
-from experiments import Interrupted, WorkdirError, plots, vae
+from experiments import DivergedError, Interrupted, WorkdirError, plots, vae
 from experiments.data import load as data
-from experiments.engine import report, train
+from experiments.engine import recorder, report, train
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.report import read_metrics
 from experiments.engine.run_directory import claim
-
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 class Killed(BaseException):
@@ -106,11 +105,11 @@ def test_variants_end_to_end(variant, tmp_path, monkeypatch):
     assert read("versions.json")["dataset_checksum"] == noise.checksum
     assert read("versions.json")["jax"] == jax.__version__
     lines = read_metrics(tmp_path / "metrics.jsonl")
-    assert [line["step"] for line in lines] == [2, 4, 6]
-    assert ["valid_nll" in line for line in lines] == [False, True, True]
-    assert all(
-        set(line) >= {"objective", "temperature", *runs.TIMINGS} for line in lines
-    )
+    assert [line["step"] for line in lines] == [0, 2, 4, 6]
+    assert all("valid_nll" in line for line in lines)
+    assert lines[0].keys() == {"step", "valid_nll", "seconds"}
+    names = {"objective", "temperature", *runs.TIMINGS}
+    assert all(line.keys() >= names for line in lines[1:])
     assert {p.name for p in (tmp_path / "checkpoints").iterdir()} == {"4", "6"}
     names = {"curves.png", "samples.png", "reconstructions.png", "latents.png"}
     assert {p.name for p in (tmp_path / "figures").iterdir()} == names
@@ -127,7 +126,7 @@ def test_variants_end_to_end(variant, tmp_path, monkeypatch):
         # The best model of 784 fair coins needs 543 nats.
         assert 530 < values["nll"] <= values["nll_1"] < 700
         assert 0 < values["nll_stderr"] < 10
-    best = min(lines[1:], key=lambda line: line["valid_nll"])
+    best = min(lines, key=lambda line: line["valid_nll"])
     assert result["best_step"] == best["step"]
     assert result["valid"]["nll_1"] == pytest.approx(best["valid_nll"], rel=1e-6)
 
@@ -135,7 +134,7 @@ def test_variants_end_to_end(variant, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "owner, name, number, before",
     [
-        (report.MetricsLog, "write", 3, False),  # a line beyond the checkpoint
+        (report.MetricsLog, "write", 4, False),  # a line beyond the checkpoint
         (Checkpoints, "save", 2, True),  # training done, not saved
         (train, "bound_summary", 2, False),  # everything done but the result
     ],
@@ -175,7 +174,7 @@ def test_signals_save_and_stop(number, tmp_path, monkeypatch, unbroken):
     with monkeypatch.context() as patch:
         # The log step at 5 is no checkpoint step, yet it is saved.
         act = lambda: signal.raise_signal(number)  # noqa: E731
-        at_call(patch, report.MetricsLog, "write", 1, act)
+        at_call(patch, report.MetricsLog, "write", 2, act)
         with pytest.raises(Interrupted, match="^stopped at step 5 of 20$"):
             run(tmp_path)
     assert (tmp_path / "checkpoints" / "5").is_dir()
@@ -190,8 +189,7 @@ def test_signals_save_and_stop(number, tmp_path, monkeypatch, unbroken):
 def test_finished_run_is_not_evaluated_again(tmp_path, monkeypatch):
     made = config(num_steps=5)
     result = run(tmp_path, made=made)
-    monkeypatch.setattr(train, "Evaluator", None)
-    monkeypatch.setattr(train, "advance", None)
+    monkeypatch.setattr(train, "open_run", None)
     said = []
     assert run(tmp_path, made=made, said=said) == result
     assert said == [f"this run is complete: {tmp_path}"]
@@ -200,9 +198,9 @@ def test_finished_run_is_not_evaluated_again(tmp_path, monkeypatch):
 def test_train_only_leaves_the_test_set_unread(tmp_path, monkeypatch, unbroken):
     read = []
     with monkeypatch.context() as patch:
-        call = train.Evaluator.__call__
+        call = recorder.Evaluator.__call__
         patch.setattr(
-            train.Evaluator,
+            recorder.Evaluator,
             "__call__",
             lambda self, params, split, *rest: (
                 read.append(split) or call(self, params, split, *rest)
@@ -234,9 +232,9 @@ def test_best_parameters_are_tested(tmp_path, monkeypatch):
 
         def __call__(self, params, split, num_samples, stop=lambda: None):
             seen.append((split, num_samples, np.asarray(params["prior"])))
-            return np.asarray([-5.0, -4.0, -4.5, -6.0])[[len(seen) - 1] * 2]
+            return np.asarray([-5.5, -5.0, -4.0, -4.5])[[len(seen) - 1] * 2]
 
-    monkeypatch.setattr(train, "Evaluator", Scripted)
+    monkeypatch.setattr(recorder, "Evaluator", Scripted)
     monkeypatch.setattr(train, "bound_summary", lambda *args: {})
     with monkeypatch.context() as patch:
         at_call(patch, Checkpoints, "save", 3, kill)
@@ -252,17 +250,17 @@ def test_best_parameters_are_tested(tmp_path, monkeypatch):
     )
     result = run(tmp_path, made=made)
     assert result["best_step"] == 10
-    assert [s[:2] for s in seen[:4]] == [("valid", 2)] * 4
-    assert [s[:2] for s in seen[4:]] == [
+    assert [s[:2] for s in seen[:5]] == [("valid", 2)] * 5
+    assert [s[:2] for s in seen[5:]] == [
         (s, m) for s in ("valid", "test") for m in (3, 1)
     ]
-    assert not np.array_equal(seen[3][2], seen[1][2])
-    for _, _, prior in seen[4:]:
-        assert np.array_equal(prior, seen[1][2])
+    assert not np.array_equal(seen[4][2], seen[2][2])
+    for _, _, prior in seen[5:]:
+        assert np.array_equal(prior, seen[2][2])
 
 
 def test_annealing_compiles_once_and_follows_its_formula(tmp_path, unbroken):
-    lines = unbroken[3]
+    lines = unbroken[3][1:]
     for line, start in zip(lines, range(0, 20, 5), strict=True):
         steps = np.arange(start, start + 5)
         formula = np.maximum(0.5, 1.0 * np.exp(-0.05 * (steps // 3 * 3)))
@@ -281,5 +279,89 @@ def test_annealing_compiles_once_and_follows_its_formula(tmp_path, unbroken):
 def test_last_chunk_may_be_shorter(tmp_path):
     run(tmp_path, made=config(num_steps=7))
     lines = read_metrics(tmp_path / "metrics.jsonl")
-    assert [line["step"] for line in lines] == [5, 7]
+    assert [line["step"] for line in lines] == [0, 5, 7]
     assert (tmp_path / "checkpoints" / "7").is_dir()
+
+
+def test_validations_are_early_and_at_the_same_steps_in_runs_of_any_length():
+    def steps(num_steps):
+        made = config(num_steps=num_steps, eval_every=30)
+        run = recorder.Recorder(None, made, None, None, None, None, 0)
+        return [step for step in range(0, num_steps + 1, 5) if run.validates(step)]
+
+    assert steps(90) == [0, 5, 10, 20, 30, 60, 90]
+    assert steps(35) == [0, 5, 10, 20, 30, 35]
+
+
+def test_a_run_that_is_never_better_than_at_its_start_is_no_result(tmp_path):
+    made = config(learning_rate=1e6, schedule__rate=0.0)
+    for options in ({"train_only": True}, {}):
+        with pytest.raises(DivergedError, match="no validation in 20 steps was better"):
+            run(tmp_path, made=made, **options)
+    first, *others = read_metrics(tmp_path / "metrics.jsonl")
+    assert all(line["valid_nll"] > first["valid_nll"] for line in others)
+    assert not (tmp_path / "result.json").exists()
+
+
+def broken_program(at_age: float, finite_value: bool):
+    """A program whose gradient, or else value, is not finite from an age on.
+
+    The age is 1 at first, and then, under SGD, 2, 3.9 and 6.6: it grows by its
+    gradient, which is 1, and the momentum.
+    """
+
+    def program(params, x):
+        age = params["age"]
+        old = age > at_age
+
+        def run(draw):
+            if finite_value:  # the square root's gradient at 0 is infinite
+                bad = jnp.sqrt(jnp.where(old, 0.0, 1.0) * age**2)
+                bad = bad - jax.lax.stop_gradient(bad)
+            else:
+                bad = jnp.where(old, jnp.nan, 0.0)
+            return x[:, 0] * 0 + age + bad
+
+        return run
+
+    return program
+
+
+@pytest.mark.parametrize(
+    "at_age, finite_value, step, metric",
+    [
+        (5, True, 4, "state_max"),
+        (5, False, 4, "objective"),
+        (0, False, 0, "valid_nll"),
+    ],
+)
+def test_nothing_that_is_not_finite_is_saved(
+    at_age, finite_value, step, metric, tmp_path
+):
+    program = broken_program(at_age, finite_value)
+    task = runs.task(program, lambda key: {"age": jnp.ones(())})
+    made = runs.config(optimizer="sgd", estimator="straight_through", learning_rate=1.0)
+    made.update(num_steps=20, log_every=1, eval_every=20, checkpoint_every=1)
+    with pytest.raises(DivergedError) as error:
+        run(tmp_path, task, made)
+    last = f"step {step - 1}" if step else "none"
+    checkpoints = tmp_path / "checkpoints"
+    assert str(error.value) == (
+        f"step {step}: {metric} is nan; last good checkpoint: {last}, in {checkpoints}"
+    )
+    saved = {path.name for path in checkpoints.glob("*")}
+    assert saved == ({"2", "3"} if step else set())
+    assert len(read_metrics(tmp_path / "metrics.jsonl")) == step
+
+
+def test_a_trace_of_one_chunk_for_perfetto_and_tensorboard(tmp_path):
+    run(tmp_path, profile=True, train_only=True)
+    (folder,) = (tmp_path / "profile" / "plugins" / "profile").iterdir()
+    assert len(list(folder.glob("*.xplane.pb"))) == 1  # for TensorBoard
+    (path,) = folder.glob("perfetto_trace.json.gz")
+    with gzip.open(path) as file:
+        events = json.load(file)["traceEvents"]
+    # Of the four chunks of five steps the first one.
+    names = [event.get("name", "") for event in events]
+    products = {names.count(name) for name in names if name.startswith("dot.")}
+    assert products == {5}

@@ -11,6 +11,7 @@ import pytest
 import runs
 from experiments import ConfigError, Interrupted, vae
 from experiments.engine import run_directory as workdir
+from experiments.engine.step import init_state
 from experiments.reproduction import runs as engine
 from experiments.reproduction import sweep
 
@@ -217,7 +218,7 @@ def test_bounds_agree_with_enumeration():
     task, x = runs.task(), np.ones((1, runs.PIXELS))
     # One image many times: the standard error over examples is that of the noise.
     task.evaluation["valid"] = (np.repeat(np.float32(x), 20_000, axis=0),)
-    state = runs.init_state(task, runs.config())
+    state = init_state(task, runs.config())
     params = state.best_params
 
     def bounds_at(temperature):
