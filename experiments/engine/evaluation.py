@@ -86,7 +86,7 @@ class Evaluator:
             stop: called between batches; may raise to break off.
         """
         bound = _hard_bound(self._program, num_samples, self._mesh)
-        title = f"{split} L_{num_samples}"
+        title = f"{split} nll_{num_samples}"
 
         def evaluate(start, rows):
             stop()
@@ -119,7 +119,7 @@ class Evaluator:
         bound = _relaxed_bound(self._program, num_samples, kl, self._mesh)
         key = jax.random.fold_in(self._key, _RELAXED)
         size = max(1, min(self._batch_size, _RELAXED_DRAWS // num_samples))
-        title = f"{split} relaxed L_{num_samples}"
+        title = f"{split} relaxed nll_{num_samples}"
 
         def evaluate(start, rows):
             return bound(temperatures, jax.random.fold_in(key, start), params, rows)

@@ -166,7 +166,7 @@ def summary(result: Mapping[str, Any], workdir: Path) -> str:
         values = result[split]
         lines.append(
             f"{split}: nll {values['nll']:.2f} ± {values['nll_stderr']:.2f} nats "
-            f"({values['eval_samples']} hard samples), nll_1 {values['nll_1']:.2f}"
+            f"(L_{values['eval_samples']} on hard samples), nll_1 {values['nll_1']:.2f}"
         )
         if "accuracy" in values:
             lines.append(f"{split}: accuracy {100 * values['accuracy']:.2f} %")

@@ -175,23 +175,20 @@ def static_options(config) -> dict[str, Any]:
 
 
 def static_fields(config) -> FrozenConfigDict:
-    """The config with the types of its traced fields for their values.
+    """The config with a zero for every traced field that is set.
 
-    Equal for configs that can share a compiled step. The types stay because an option
-    that is unset is not in the state at all.
+    Equal for configs that can share a compiled step. A field that is unset stays so: it
+    is not in the state at all.
     """
-    types = {
-        name: type(value).__name__
-        for name, value in flatten(config.to_dict()).items()
-        if name.partition(".")[0] in _TRACED and not _is_static_option(name, value)
-    }
-    static = ConfigDict(config.to_dict(), type_safe=False)
-    static.update_from_flattened_dict(types)
+    fields = flatten(config.to_dict())
+    for name, value in fields.items():
+        is_option = name.startswith("options.")
+        if name.partition(".")[0] in _TRACED and isinstance(value, float | int):
+            if not is_option or isinstance(value, float):
+                fields[name] = type(value)(0)
+    static = ConfigDict(config.to_dict())
+    static.update_from_flattened_dict(fields)
     return FrozenConfigDict(static)
-
-
-def _is_static_option(name: str, value: Any) -> bool:
-    return name.startswith("options.") and not isinstance(value, float | None)
 
 
 def init_state(task: Task, config, mesh: Mesh | None = None) -> TrainState:

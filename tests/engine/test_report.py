@@ -139,7 +139,7 @@ def test_summary_names_the_numbers(tmp_path):
     lines = report.summary(result, tmp_path).splitlines()
     assert lines == [
         "trained 2000 steps in 61 s",
-        "valid: nll 105.12 ± 0.46 nats (50 hard samples), nll_1 110.99",
-        "test: nll 104.00 ± 0.46 nats (50 hard samples), nll_1 110.99",
+        "valid: nll 105.12 ± 0.46 nats (L_50 on hard samples), nll_1 110.99",
+        "test: nll 104.00 ± 0.46 nats (L_50 on hard samples), nll_1 110.99",
         f"written to {tmp_path}: result.json, metrics.jsonl, figures/",
     ]
