@@ -183,9 +183,7 @@ def _logit_binary_concrete(y, logits, temperature) -> jax.Array:
     return at_certain_bits(density, y, logits)
 
 
-def at_certain_bits(
-    density: jax.Array, y: jax.Array, logits: jax.Array
-) -> jax.Array:
+def at_certain_bits(density: jax.Array, y: jax.Array, logits: jax.Array) -> jax.Array:
     """A log density, but where y or the log-odds are ±inf: 0 if both are the same."""
     certain = jnp.isinf(y) | jnp.isinf(logits)
     return jnp.where(certain, jnp.where(y == logits, 0.0, -jnp.inf), density)

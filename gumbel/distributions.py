@@ -25,10 +25,12 @@ from gumbel.logits import (
     bit_logits,
     class_logits,
     compute_dtype,
+    entropy_sum,
     finite,
     kl_sum,
     log_masses,
     log_ratio,
+    log_ratio_sum,
     weighted_sum,
 )
 from gumbel.samplers import Relaxed
@@ -68,6 +70,10 @@ class Bernoulli:
         certain = jnp.where(value == self.mode().astype(value.dtype), 0.0, -jnp.inf)
         return jnp.where(jnp.isinf(logits), certain, log_mass)
 
+    def log_ratio(self, value: ArrayLike, other: "Bernoulli") -> jax.Array:
+        """log q − log p of a value, [B, ...], for `other` p; 0 where q is 0."""
+        return log_ratio(self.log_prob(value), other.log_prob(value))
+
     def kl(self, other: "Bernoulli") -> jax.Array:
         """KL(self ‖ other) per variable, [B, ...], in closed form from log-odds."""
         q, p = finite(bit_logits(self.logits)), finite(bit_logits(other.logits))
@@ -79,8 +85,7 @@ class Bernoulli:
 
     def entropy(self) -> jax.Array:
         """Entropy per variable, [B, ...]."""
-        logs = bit_log_masses(self.logits)
-        return -weighted_sum(jnp.exp(logs), logs)
+        return entropy_sum(bit_log_masses(self.logits))
 
     def relax(self, temperature: ArrayLike) -> "LogitBinaryConcrete":
         """The binary Concrete with the same log-odds, in logit space."""
@@ -120,8 +125,13 @@ class Categorical:
 
     def log_prob(self, value: ArrayLike) -> jax.Array:
         """Log mass Σ_k value_k log_softmax_k(logits), linear in the value: [B, ...]."""
-        logs = log_masses(self.logits)
-        return weighted_sum(jnp.asarray(value).astype(logs.dtype), logs)
+        masses = log_masses(self.logits)
+        return weighted_sum(jnp.asarray(value).astype(masses.logs.dtype), masses)
+
+    def log_ratio(self, value: ArrayLike, other: "Categorical") -> jax.Array:
+        """log q − log p of a value, [B, ...], for `other` p: linear in the value."""
+        q, p = log_masses(self.logits), log_masses(other.logits)
+        return log_ratio_sum(jnp.asarray(value).astype(q.logs.dtype), q, p)
 
     def kl(self, other: "Categorical") -> jax.Array:
         """KL(self ‖ other) per variable, [B, ...]: Σ_k q_k (log q_k − log p_k)."""
@@ -129,8 +139,7 @@ class Categorical:
 
     def entropy(self) -> jax.Array:
         """Entropy per variable, [B, ...]."""
-        logs = log_masses(self.logits)
-        return -weighted_sum(jnp.exp(logs), logs)
+        return entropy_sum(log_masses(self.logits))
 
     def relax(self, temperature: ArrayLike) -> "ExpConcrete":
         """The Concrete with the same logits, in log space."""
@@ -147,7 +156,7 @@ class Categorical:
 
 @struct.dataclass
 class Normal:
-    """Independent Gaussians with mean `loc` and standard deviation `scale`, [B, ...]."""
+    """Independent Gaussians of mean `loc` and standard deviation `scale`, [B, ...]."""
 
     loc: jax.Array
     scale: jax.Array
@@ -179,6 +188,10 @@ class Normal:
         """Log density, [B, ...]."""
         loc, scale = self._parameters()
         return jax.scipy.stats.norm.logpdf(jnp.asarray(value, loc.dtype), loc, scale)
+
+    def log_ratio(self, value: ArrayLike, other: "Normal") -> jax.Array:
+        """log q − log p of a value, [B, ...], for `other` p."""
+        return self.log_prob(value) - other.log_prob(value)
 
     def kl(self, other: "Normal") -> jax.Array:
         """KL(self ‖ other) per variable, [B, ...], in closed form."""

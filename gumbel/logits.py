@@ -9,6 +9,8 @@ NaN stays NaN.
 One dtype rule: everything is computed in float32, in float64 where the logits are.
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -36,9 +38,7 @@ def class_logits(logits: ArrayLike, axis: int = -1) -> jax.Array:
 def bit_logits(logits: ArrayLike) -> jax.Array:
     """Log-odds that are ±inf or of moderate size."""
     logits = jnp.asarray(logits).astype(compute_dtype(logits))
-    return jnp.where(
-        jnp.isinf(logits), logits, jnp.clip(logits, -_LARGEST, _LARGEST)
-    )
+    return jnp.where(jnp.isinf(logits), logits, jnp.clip(logits, -_LARGEST, _LARGEST))
 
 
 def finite(logits: jax.Array) -> jax.Array:
@@ -46,42 +46,80 @@ def finite(logits: jax.Array) -> jax.Array:
     return jnp.where(jnp.isinf(logits), 0.0, logits)
 
 
-def log_masses(logits: ArrayLike, axis: int = -1) -> jax.Array:
-    """Normalised log masses of the classes: log_softmax(logits), −inf if forbidden."""
-    return jax.nn.log_softmax(class_logits(logits, axis), axis)
+class LogMasses(NamedTuple):
+    """Normalised log masses of the values of a variable, [..., K].
+
+    Attributes:
+        logs: the log masses, but any finite numbers at the forbidden values.
+        allowed: which values are not forbidden.
+    """
+
+    logs: jax.Array
+    allowed: jax.Array
+
+    @property
+    def masses(self) -> jax.Array:
+        """The masses, exactly 0 at the forbidden values."""
+        return jnp.exp(jnp.where(self.allowed, self.logs, -jnp.inf))
 
 
-def bit_log_masses(logits: ArrayLike) -> jax.Array:
-    """Normalised log masses of 0 and 1, [..., 2]."""
+def log_masses(logits: ArrayLike) -> LogMasses:
+    """Log masses of the classes, [..., K]: log_softmax(logits)."""
+    logits = class_logits(logits)
+    allowed = ~jnp.isneginf(logits)
+    top = jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True))
+    shifted = finite(logits) - top
+    weights = jnp.exp(jnp.where(allowed, shifted, -jnp.inf))
+    return LogMasses(shifted - jnp.log(weights.sum(axis=-1, keepdims=True)), allowed)
+
+
+def bit_log_masses(logits: ArrayLike) -> LogMasses:
+    """Log masses of 0 and 1, [..., 2]: log_sigmoid(∓logits)."""
     logits = bit_logits(logits)
     signed = jnp.stack([-logits, logits], axis=-1)
-    certain = jnp.where(signed > 0, 0.0, -jnp.inf).astype(signed.dtype)
-    return jnp.where(jnp.isinf(signed), certain, jax.nn.log_sigmoid(finite(signed)))
+    logs = jnp.where(jnp.isinf(signed), 0.0, jax.nn.log_sigmoid(finite(signed)))
+    return LogMasses(logs, ~jnp.isneginf(signed))
 
 
-def weighted_sum(weights: jax.Array, logs: jax.Array) -> jax.Array:
-    """Σ_k weights_k · logs_k with 0 · (−inf) = 0; −inf if a forbidden class has weight.
+def weighted_sum(weights: jax.Array, masses: LogMasses) -> jax.Array:
+    """Σ_k weights_k · log mass_k with 0 · (−inf) = 0, linear in the weights.
 
     Args:
         weights: [..., K].
-        logs: log masses, [..., K].
+        masses: [..., K].
 
     Returns:
-        [...], linear in the weights of the allowed classes.
+        [...], −inf where a forbidden value has weight.
     """
-    total = (weights * finite(logs)).sum(axis=-1)
-    forbidden = (jnp.isneginf(logs) & (weights != 0)).any(axis=-1)
-    return jnp.where(forbidden, -jnp.inf, total)
+    total = (weights * masses.logs).sum(axis=-1)
+    return jnp.where(outside(weights, masses), -jnp.inf, total)
 
 
-def kl_sum(log_q: jax.Array, log_p: jax.Array) -> jax.Array:
+def outside(weights: jax.Array, masses: LogMasses) -> jax.Array:
+    """Whether a forbidden value has weight, [...]."""
+    return (~masses.allowed & (weights != 0)).any(axis=-1)
+
+
+def log_ratio_sum(weights: jax.Array, q: LogMasses, p: LogMasses) -> jax.Array:
+    """Σ_k weights_k (log q_k − log p_k), [...].
+
+    0 where q forbids what has weight, as the expectation under q would count it;
+    else +inf where p does.
+    """
+    total = (weights * q.logs).sum(axis=-1) - (weights * p.logs).sum(axis=-1)
+    total = jnp.where(outside(weights, p), jnp.inf, total)
+    return jnp.where(outside(weights, q), 0.0, total)
+
+
+def kl_sum(q: LogMasses, p: LogMasses) -> jax.Array:
     """Σ_k q_k (log q_k − log p_k), [...]; +inf where q has mass on what p forbids."""
-    forbidden = jnp.isneginf(log_q) | jnp.isneginf(log_p)
-    safe_q = jnp.where(forbidden, 0.0, log_q)
-    safe_p = jnp.where(forbidden, 0.0, log_p)
-    total = (jnp.exp(safe_q) * (safe_q - safe_p)).sum(axis=-1)
-    absent = (jnp.isneginf(log_p) & (jnp.exp(log_q) > 0)).any(axis=-1)
-    return jnp.where(absent, jnp.inf, total)
+    total = (q.masses * (q.logs - p.logs)).sum(axis=-1)
+    return jnp.where(outside(q.masses, p), jnp.inf, total)
+
+
+def entropy_sum(masses: LogMasses) -> jax.Array:
+    """−Σ_k p_k log p_k, [...]."""
+    return -(masses.masses * masses.logs).sum(axis=-1)
 
 
 def log_ratio(log_q: jax.Array, log_p: jax.Array) -> jax.Array:

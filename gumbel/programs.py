@@ -80,9 +80,8 @@ class Node:
 
     def mass_ratio(self, prior: Distribution) -> jax.Array:
         """Form (21): Σ_k value_k (log Q_k − log P_k), [B]."""
-        prior = self._like(prior)
-        log_q = self.distribution.log_prob(self.value)
-        return _sum_variables(log_ratio(log_q, prior.log_prob(self.value)))
+        ratio = self.distribution.log_ratio(self.value, self._like(prior))
+        return _sum_variables(ratio)
 
     def closed_form(self, prior: Distribution) -> jax.Array:
         """Form (22): the closed form of KL(Q ‖ P), [B]."""

@@ -24,8 +24,10 @@ from flax import struct
 from jax.typing import ArrayLike
 
 from gumbel.checks import check_classes, check_logits, check_temperature
-from gumbel.logits import bit_logits, class_logits, compute_dtype, finite
+from gumbel.logits import bit_logits, class_logits, finite
+from gumbel.logits import compute_dtype as compute_dtype
 from gumbel.noise import gumbel_noise, logistic_noise
+
 
 def straight_through(hard: jax.Array, soft: jax.Array) -> jax.Array:
     """The hard value forward, the gradient of the soft one backward.
