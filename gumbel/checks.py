@@ -4,12 +4,37 @@ Values are checked only where they are known. Inside `jit` a temperature is a
 tracer and only its type and shape can be read, so those checks are free at run time.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
+
+# Below, quotients of logits overflow in float32; of a subnormal one they are NaN.
+_LEAST_TEMPERATURE = 1e-30
 
 
-def check_logits(name: str, logits, rank: int | None = None, legend: str = "") -> None:
+def check_key(key: jax.Array) -> None:
+    """Checks that a key is typed and one.
+
+    Raises:
+        ValueError: if it is an array of integers, or a batch of keys.
+    """
+    dtype = getattr(key, "dtype", type(key))
+    if not jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        raise ValueError(f"key has dtype {dtype}: must be a key of jax.random.key")
+    if key.shape != ():
+        raise ValueError(
+            f"key has shape {key.shape}: must be one key, "
+            "jax.vmap is the way to pass a batch of keys"
+        )
+
+
+def check_logits(
+    name: str, logits: ArrayLike, rank: int | None = None, legend: str = ""
+) -> None:
     """Checks that logits are floating point and, where asked, of one rank.
 
     Raises:
@@ -24,7 +49,7 @@ def check_logits(name: str, logits, rank: int | None = None, legend: str = "") -
         raise ValueError(f"{name} has shape {shape}: must be {legend} (rank {rank})")
 
 
-def check_classes(name: str, logits, axis: int = -1) -> None:
+def check_classes(name: str, logits: ArrayLike, axis: int = -1) -> None:
     """Checks that logits have a class axis, of at least one class.
 
     Raises:
@@ -37,7 +62,7 @@ def check_classes(name: str, logits, axis: int = -1) -> None:
         )
 
 
-def check_positive(name: str, value) -> None:
+def check_positive(name: str, value: ArrayLike) -> None:
     """Checks that a number or array, where it is concrete, is positive and finite.
 
     Raises:
@@ -50,7 +75,38 @@ def check_positive(name: str, value) -> None:
         raise ValueError(f"{name}={value}: must be a positive finite number")
 
 
-def check_non_negative(name: str, value) -> None:
+def check_temperature(temperature: ArrayLike, variables: tuple[int, ...]) -> None:
+    """Checks that a temperature is positive and broadcasts against the variables.
+
+    Args:
+        temperature: a scalar, or an array of one temperature a variable.
+        variables: the shape of the logits, without the class axis.
+
+    Raises:
+        ValueError: if its shape does not broadcast to that of the variables, or,
+            where it is concrete, it is not positive and finite, or below 1e-30.
+    """
+    shape = jnp.shape(temperature)
+    try:
+        fits = np.broadcast_shapes(shape, variables) == variables
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"temperature has shape {shape}: "
+            f"must broadcast to the variables' shape {variables}"
+        )
+    check_positive("temperature", temperature)
+    if isinstance(temperature, jax.core.Tracer):
+        return
+    if np.any(np.asarray(temperature, dtype=np.float64) < _LEAST_TEMPERATURE):
+        raise ValueError(
+            f"temperature={temperature}: must be at least {_LEAST_TEMPERATURE}; "
+            "at 0 the sample is that of gumbel_max"
+        )
+
+
+def check_non_negative(name: str, value: ArrayLike) -> None:
     """Checks that a number, where it is concrete, is finite and not below zero.
 
     Raises:
@@ -62,7 +118,7 @@ def check_non_negative(name: str, value) -> None:
         raise ValueError(f"{name}={value}: must be a non-negative finite number")
 
 
-def check_count(name: str, value, least: int = 1) -> None:
+def check_count(name: str, value: Any, least: int = 1) -> None:
     """Checks that a number that sets shapes is an integer, and not traced.
 
     Raises:
@@ -72,7 +128,7 @@ def check_count(name: str, value, least: int = 1) -> None:
         raise ValueError(f"{name}={value!r}: must be an integer ≥ {least}, not traced")
 
 
-def check_choice(name: str, value, choices) -> None:
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
     """Checks that a value is one of the named choices.
 
     Raises:

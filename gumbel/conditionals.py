@@ -10,17 +10,20 @@ Gradients flow from z to the logits, at fixed noise (the reparameterisation of R
 none reaches the class. To differentiate at fixed G instead, as Gumbel-Softmax does, use
 logits + stop_gradient(z − logits).
 
-Computed in float32 (float64 where the logits are), which is also the dtype of z.
+Forbidden classes have z = −inf, and what is given of probability 0 NaN. Computed in
+float32 (float64 where the logits are), which is also the dtype of z.
 """
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from gumbel.checks import check_classes, check_logits
-from gumbel.samplers import compute_dtype, gumbel_noise, logistic_noise
+from gumbel.logits import bit_logits, class_logits, finite
+from gumbel.noise import gumbel_noise, logistic_noise
 
 
-def _check_given(name: str, value, logits) -> None:
+def _check_shape(name: str, value: ArrayLike, logits: ArrayLike) -> None:
     check_logits("logits", logits)
     if jnp.shape(value) != jnp.shape(logits):
         raise ValueError(
@@ -29,7 +32,9 @@ def _check_given(name: str, value, logits) -> None:
         )
 
 
-def conditional_gumbel(key, logits, one_hot):
+def conditional_gumbel(
+    key: jax.Array, logits: ArrayLike, one_hot: ArrayLike
+) -> jax.Array:
     """Draws logits + G given that its argmax is the class.
 
     z_D = logsumexp(logits) + G_D at the class D, and elsewhere
@@ -42,23 +47,29 @@ def conditional_gumbel(key, logits, one_hot):
         one_hot: the class, [..., K].
 
     Returns:
-        z, [..., K], nowhere above its value at the class.
+        z, [..., K], nowhere above its value at the class. Beside a class of logit +inf
+        all others are −inf, and its own counts as 0.
 
     Raises:
         ValueError: if logits are not floating point or have no class axis, or the
             class has another shape.
     """
-    _check_given("one_hot", one_hot, logits)
+    _check_shape("one_hot", one_hot, logits)
     check_classes("logits", logits)
-    logits = jnp.asarray(logits).astype(compute_dtype(logits))
+    logits = class_logits(logits)
     noise = gumbel_noise(key, logits.shape).astype(logits.dtype)
     chosen = jnp.asarray(one_hot) == 1
     of_class = jnp.where(chosen, noise, 0.0).sum(axis=-1, keepdims=True)
     top = jax.nn.logsumexp(logits, axis=-1, keepdims=True) + of_class
-    return jnp.where(chosen, top, -jnp.logaddexp(-top, -logits - noise))
+    z = jnp.where(chosen, top, -jnp.logaddexp(-top, -finite(logits) - noise))
+    forbidden = jnp.isneginf(logits)
+    impossible = (chosen & forbidden).any(axis=-1, keepdims=True)
+    return jnp.where(impossible, jnp.nan, jnp.where(forbidden, -jnp.inf, z))
 
 
-def conditional_logistic(key, logits, bit):
+def conditional_logistic(
+    key: jax.Array, logits: ArrayLike, bit: ArrayLike
+) -> jax.Array:
     """Draws logits + L given whether it is positive.
 
     The difference of the two Gumbels of `conditional_gumbel`, with s = +1 for a 1 and
@@ -71,13 +82,15 @@ def conditional_logistic(key, logits, bit):
         bit: 0 or 1, [...].
 
     Returns:
-        z, [...], of the sign of the bit.
+        z, [...], of the sign of the bit; ±inf where the log-odds are.
 
     Raises:
         ValueError: if logits are not floating point or the bit has another shape.
     """
-    _check_given("bit", bit, logits)
-    logits = jnp.asarray(logits).astype(compute_dtype(logits))
+    _check_shape("bit", bit, logits)
+    logits = bit_logits(logits)
     noise = logistic_noise(key, logits.shape).astype(logits.dtype)
     sign = jnp.where(jnp.asarray(bit) == 1, 1.0, -1.0).astype(logits.dtype)
-    return sign * jax.nn.softplus(noise + jax.nn.softplus(sign * logits))
+    z = sign * jax.nn.softplus(noise + jax.nn.softplus(sign * finite(logits)))
+    certain = jnp.where(sign * logits > 0, jax.lax.stop_gradient(logits), jnp.nan)
+    return jnp.where(jnp.isinf(logits), certain, z)

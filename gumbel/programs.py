@@ -25,6 +25,7 @@ import jax.numpy as jnp
 
 from gumbel.checks import check_choice, check_logits
 from gumbel.distributions import Bernoulli, Categorical, Distribution, Law, Normal
+from gumbel.logits import log_ratio
 
 KL_FORMS: dict[str, Callable[["Node", Distribution], jax.Array]] = {
     # Maddison, Mnih & Teh (2017), appendix C.2, what stands for KL(q ‖ p):
@@ -72,13 +73,15 @@ class Node:
 
     def law_ratio(self, prior: Distribution) -> jax.Array:
         """Form (20): log q(point) − log p(point), [B]."""
-        return self.log_q - self.log_prob(prior)
+        if self.law is self.distribution:
+            return log_ratio(self.log_q, self.log_prob(prior))
+        other = self.law_of(self._like(prior))
+        return _sum_variables(self.law.log_ratio(self.point, other))
 
     def mass_ratio(self, prior: Distribution) -> jax.Array:
         """Form (21): Σ_k value_k (log Q_k − log P_k), [B]."""
-        prior = self._like(prior)
-        log_q = self.distribution.log_prob(self.value)
-        return _sum_variables(log_q - prior.log_prob(self.value))
+        ratio = self.distribution.log_ratio(self.value, self._like(prior))
+        return _sum_variables(ratio)
 
     def closed_form(self, prior: Distribution) -> jax.Array:
         """Form (22): the closed form of KL(Q ‖ P), [B]."""

@@ -8,75 +8,28 @@ With two classes only the difference of the two Gumbels counts; it is logistic.
 [1] Jang, Gu & Poole, Categorical Reparameterization with Gumbel-Softmax, 2017.
 [2] Maddison, Mnih & Teh, The Concrete Distribution, 2017.
 
-Logits need not be normalised: adding a constant to all classes changes nothing.
-Noise, softmax and argmax are computed in float32 (float64 where the logits are) and
-cast to the dtype of the logits last: noise drawn in bfloat16 has 128 distinct
-values, and the classes' frequencies are visibly wrong.
+Logits need not be normalised: adding a constant to all classes changes nothing. One of
+−inf is never drawn, one of +inf always, and NaN gives NaN (see `gumbel.logits`). Noise,
+softmax and argmax are computed in float32 (float64 where the logits are) and cast to
+the dtype of the logits last: noise drawn in bfloat16 has 128 distinct values, and the
+classes' frequencies are visibly wrong.
+
+A temperature is a scalar or has an entry a variable: it broadcasts, as NumPy would,
+against the logits without their class axis.
 """
 
 import jax
 import jax.numpy as jnp
+from flax import struct
+from jax.typing import ArrayLike
 
-from gumbel.checks import check_classes, check_logits, check_positive
-from gumbel.threefry import random_bits
-
-# The largest float32 below 1, so that log1p(-u) stays finite.
-_ALMOST_ONE = 1.0 - 2.0**-24
-
-
-def _midpoints(bits):
-    """Maps 32 random bits to uniforms (k + 1/2) / 2³¹, k = the upper 31 bits.
-
-    Small values keep float32's relative precision (the smallest is 2⁻³²), so the
-    tail that `log` stretches is resolved; 0 and 1 never occur.
-    """
-    k = (bits >> 1).astype(jnp.int32).astype(jnp.float32)
-    return jnp.minimum((k + 0.5) * 2.0**-31, _ALMOST_ONE)
+from gumbel.checks import check_classes, check_logits, check_temperature
+from gumbel.logits import bit_logits, class_logits, finite
+from gumbel.logits import compute_dtype as compute_dtype
+from gumbel.noise import gumbel_noise, logistic_noise
 
 
-def _gumbel_from_bits(bits):
-    """−log(−log(1 − u)): monotone in the bits, so its extremes bound every draw."""
-    return -jnp.log(-jnp.log1p(-_midpoints(bits)))
-
-
-def _logistic_from_bits(bits):
-    """±(log v − log(1 − v)), v = u/2 ≤ 1/2, the lowest bit gives the sign."""
-    v = 0.5 * _midpoints(bits)
-    magnitude = jnp.log1p(-v) - jnp.log(v)
-    return jnp.where(bits & 1 == 1, magnitude, -magnitude)
-
-
-def gumbel_noise(key, shape: tuple[int, ...]):
-    """Standard Gumbel noise, finite for every key: in [−2.81, 22.2].
-
-    `jax.random.gumbel` stops at 15.9 by default; its `mode="high"` reaches further
-    with twice the random bits. Here 31 bits resolve the upper tail, the one that
-    decides an argmax, at the cost of the default (`scripts/benchmark.py noise`).
-
-    Args:
-        key: a typed PRNG key.
-        shape: the shape of the result.
-
-    Returns:
-        float32 array of that shape.
-    """
-    return _gumbel_from_bits(random_bits(key, shape))
-
-
-def logistic_noise(key, shape: tuple[int, ...]):
-    """Standard logistic noise, symmetric and finite for every key: within ±22.9.
-
-    Args:
-        key: a typed PRNG key.
-        shape: the shape of the result.
-
-    Returns:
-        float32 array of that shape.
-    """
-    return _logistic_from_bits(random_bits(key, shape))
-
-
-def straight_through(hard, soft):
+def straight_through(hard: jax.Array, soft: jax.Array) -> jax.Array:
     """The hard value forward, the gradient of the soft one backward.
 
     (soft − sg(soft)) + sg(hard), with these parentheses: the bracket is exactly 0, so
@@ -93,22 +46,127 @@ def straight_through(hard, soft):
     return (soft - jax.lax.stop_gradient(soft)) + jax.lax.stop_gradient(hard)
 
 
-def compute_dtype(logits):
-    """float32, or float64 for float64 logits: what noise and densities are made in."""
-    return jnp.promote_types(jnp.result_type(logits), jnp.float32)
+def one_hot_argmax(scores: ArrayLike, axis: int = -1) -> jax.Array:
+    """One-hot argmax of scores, NaN where there is none: a score is NaN, or all −inf.
 
-
-def _perturbed(key, logits):
-    dtype = compute_dtype(logits)
-    return logits.astype(dtype) + gumbel_noise(key, logits.shape).astype(dtype)
-
-
-def _one_hot_argmax(scores, axis: int, dtype):
+    Args:
+        scores: [..., K] with K on `axis`.
+        axis: the class axis.
+    """
+    scores = jnp.asarray(scores)
     index = jnp.argmax(scores, axis=axis)
-    return jax.nn.one_hot(index, scores.shape[axis], dtype=dtype, axis=axis)
+    one_hot = jax.nn.one_hot(index, scores.shape[axis], dtype=scores.dtype, axis=axis)
+    exists = scores.max(axis=axis, keepdims=True) > -jnp.inf
+    return jnp.where(exists, one_hot, jnp.nan)
 
 
-def gumbel_max(key, logits, *, axis: int = -1):
+def threshold(scores: ArrayLike) -> jax.Array:
+    """1[scores > 0], NaN where a score is NaN."""
+    scores = jnp.asarray(scores)
+    return jnp.where(jnp.isnan(scores), scores, (scores > 0).astype(scores.dtype))
+
+
+def of_variables(
+    temperature: ArrayLike, logits: jax.Array, axis: int | None = None
+) -> jax.Array:
+    """A checked temperature in the logits' dtype: a scalar, or one a variable.
+
+    Args:
+        temperature: [], or broadcasts against the logits without the class axis.
+        logits: float32 or float64.
+        axis: the class axis, on which the result has size 1; None: there is none.
+
+    Returns:
+        [], or an array that broadcasts against the logits.
+    """
+    variables = list(logits.shape)
+    if axis is not None:
+        del variables[axis]
+    check_temperature(temperature, tuple(variables))
+    temperature = jnp.asarray(temperature).astype(logits.dtype)
+    if temperature.ndim == 0:
+        return temperature
+    temperature = jnp.broadcast_to(temperature, variables)
+    return temperature if axis is None else jnp.expand_dims(temperature, axis)
+
+
+@struct.dataclass
+class Relaxed:
+    """A relaxed sample in log or logit space, and what it was made of.
+
+    From y alone, rounded, the density of a sample with a logit of −10⁹ cannot be
+    computed; from the logits and the noise it can. All float32 or float64.
+
+    Attributes:
+        y: log_softmax((logits + noise) / temperature), or without the softmax for bits.
+        logits: finite, or as infinite as y.
+        noise: Gumbel or logistic noise, shaped like the logits.
+        temperature: broadcasts against the logits.
+    """
+
+    y: jax.Array
+    logits: jax.Array
+    noise: jax.Array
+    temperature: jax.Array
+
+
+def exp_concrete(
+    key: jax.Array, logits: ArrayLike, temperature: ArrayLike, *, axis: int = -1
+) -> Relaxed:
+    """Draws the log of a Concrete variable: log_softmax((logits + G) / τ).
+
+    The Gumbel-Softmax equation, [1] eq. (2) and [2] Definition 1, in log space.
+
+    Args:
+        key: a typed PRNG key.
+        logits: unnormalised log probabilities, [..., K] with K on `axis`.
+        temperature: τ > 0, broadcasts against the logits without the class axis.
+        axis: the class axis.
+
+    Returns:
+        The sample y [..., K], −inf at forbidden classes, with its noise.
+
+    Raises:
+        ValueError: if logits are not floating point or have no class axis, or the
+            temperature has another shape or, where concrete, is not in range.
+    """
+    check_logits("logits", logits)
+    check_classes("logits", logits, axis)
+    logits = class_logits(logits, axis)
+    temperature = of_variables(temperature, logits, axis)
+    noise = gumbel_noise(key, logits.shape).astype(logits.dtype)
+    scores = (finite(logits) + noise) / temperature
+    scores = jnp.where(jnp.isneginf(logits), -jnp.inf, scores)
+    return Relaxed(jax.nn.log_softmax(scores, axis), logits, noise, temperature)
+
+
+def logit_binary_concrete(
+    key: jax.Array, logits: ArrayLike, temperature: ArrayLike
+) -> Relaxed:
+    """Draws the logit of a binary Concrete variable: (logits + L) / τ.
+
+    Args:
+        key: a typed PRNG key.
+        logits: log-odds, [...].
+        temperature: τ > 0, broadcasts against the logits.
+
+    Returns:
+        The sample y [...], ±inf where the logits are, with its noise.
+
+    Raises:
+        ValueError: if logits are not floating point, or the temperature has another
+            shape or, where concrete, is not in range.
+    """
+    check_logits("logits", logits)
+    logits = bit_logits(logits)
+    temperature = of_variables(temperature, logits)
+    noise = logistic_noise(key, logits.shape).astype(logits.dtype)
+    y = (finite(logits) + noise) / temperature
+    y = jnp.where(jnp.isinf(logits), jax.lax.stop_gradient(logits), y)
+    return Relaxed(y, logits, noise, temperature)
+
+
+def gumbel_max(key: jax.Array, logits: ArrayLike, *, axis: int = -1) -> jax.Array:
     """Draws an exact one-hot categorical sample.
 
     onehot(argmax_k(logits_k + G_k)), G_k ~ Gumbel(0, 1): [1] eq. (1).
@@ -124,55 +182,36 @@ def gumbel_max(key, logits, *, axis: int = -1):
     Raises:
         ValueError: if logits are not floating point or have no class axis.
     """
-    check_logits("logits", logits)
-    check_classes("logits", logits, axis)
-    logits = jnp.asarray(logits)
-    return _one_hot_argmax(_perturbed(key, logits), axis, logits.dtype)
+    sample = exp_concrete(key, jax.lax.stop_gradient(logits), 1.0, axis=axis)
+    hard = one_hot_argmax(sample.logits + sample.noise, axis)
+    return hard.astype(jnp.result_type(logits))
 
 
-def _integer_masses(logits):
-    """How many of 2³¹ equally likely numbers each class owns, [..., K] uint32.
-
-    ⌊2³¹ softmax_k(logits)⌋, and the likeliest class has the rest.
-    """
-    probabilities = jax.nn.softmax(logits.astype(compute_dtype(logits)))
-    likeliest = jnp.argmax(probabilities, axis=-1)
-    has_rest = jax.nn.one_hot(likeliest, logits.shape[-1], dtype=bool)
-    masses = jnp.floor(probabilities * 2.0**31).astype(jnp.uint32)
-    masses = jnp.where(has_rest, jnp.uint32(0), masses)
-    rest = jnp.uint32(2**31) - masses.sum(axis=-1, keepdims=True, dtype=jnp.uint32)
-    return jnp.where(has_rest, rest, masses)
-
-
-def categorical(key, logits):
-    """Draws an exact one-hot sample from one random number a variable.
-
-    Inverse CDF on integers: the class whose share of 2³¹ numbers, ⌊2³¹ p_k⌋, holds
-    the number drawn. Sums of integers are exact, so a rare class never comes more often
-    than it should; the rounded sums of floats let it, and a bound on hard samples,
-    where its weight 1/q is large, would be none. Gumbel-Max has the same law and needs
-    K random numbers (`scripts/benchmark.py categorical`).
+def bernoulli(key: jax.Array, logits: ArrayLike) -> jax.Array:
+    """Draws an exact 0/1 sample: 1[logits + L > 0], L logistic noise.
 
     Args:
         key: a typed PRNG key.
-        logits: unnormalised log probabilities, [..., K].
+        logits: log-odds, [...].
 
     Returns:
-        One-hot array of the shape and dtype of `logits`; no gradient flows to them.
+        Array of the shape and dtype of `logits`; no gradient flows to them.
 
     Raises:
-        ValueError: if logits are not floating point or have no class axis.
+        ValueError: if logits are not floating point.
     """
-    check_logits("logits", logits)
-    check_classes("logits", logits, -1)
-    logits = jax.lax.stop_gradient(jnp.asarray(logits))
-    masses = _integer_masses(logits)
-    above = jnp.cumsum(masses, axis=-1, dtype=jnp.uint32)
-    number = random_bits(key, (*logits.shape[:-1], 1)) >> 1
-    return ((above - masses <= number) & (number < above)).astype(logits.dtype)
+    sample = logit_binary_concrete(key, jax.lax.stop_gradient(logits), 1.0)
+    return threshold(sample.logits + sample.noise).astype(jnp.result_type(logits))
 
 
-def gumbel_softmax(key, logits, temperature, *, hard: bool = False, axis: int = -1):
+def gumbel_softmax(
+    key: jax.Array,
+    logits: ArrayLike,
+    temperature: ArrayLike,
+    *,
+    hard: bool = False,
+    axis: int = -1,
+) -> jax.Array:
     """Draws a relaxed one-hot sample, differentiable in logits and temperature.
 
     softmax((logits + G) / τ): [1] eq. (2), [2] Definition 1. With `hard` the value is
@@ -182,7 +221,8 @@ def gumbel_softmax(key, logits, temperature, *, hard: bool = False, axis: int = 
     Args:
         key: a typed PRNG key.
         logits: unnormalised log probabilities, [..., K] with K on `axis`.
-        temperature: τ > 0, broadcast against logits. For τ → 0 use `gumbel_max`.
+        temperature: τ > 0, broadcasts against the logits without the class axis: of
+            logits [B, N, K] it is [], [N] or [B, N]. For τ → 0 use `gumbel_max`.
         hard: whether the forward value is exactly one-hot.
         axis: the class axis.
 
@@ -190,21 +230,21 @@ def gumbel_softmax(key, logits, temperature, *, hard: bool = False, axis: int = 
         Array of the shape and dtype of `logits`, on the simplex along `axis`.
 
     Raises:
-        ValueError: if logits are not floating point or have no class axis, or a
-            concrete temperature is not positive and finite.
+        ValueError: if logits are not floating point or have no class axis, or the
+            temperature has another shape or, where concrete, is not in range.
     """
-    check_logits("logits", logits)
-    check_classes("logits", logits, axis)
-    check_positive("temperature", temperature)
-    logits = jnp.asarray(logits)
-    scores = _perturbed(key, logits)
-    soft = jax.nn.softmax(scores / temperature, axis=axis).astype(logits.dtype)
+    dtype = jnp.result_type(logits)
+    sample = exp_concrete(key, logits, temperature, axis=axis)
+    soft = jnp.exp(sample.y).astype(dtype)
     if not hard:
         return soft
-    return straight_through(_one_hot_argmax(scores, axis, logits.dtype), soft)
+    one_hot = one_hot_argmax(sample.logits + sample.noise, axis)
+    return straight_through(one_hot.astype(dtype), soft)
 
 
-def binary_concrete(key, logits, temperature, *, hard: bool = False):
+def binary_concrete(
+    key: jax.Array, logits: ArrayLike, temperature: ArrayLike, *, hard: bool = False
+) -> jax.Array:
     """Draws a relaxed 0/1 sample, differentiable in logits and temperature.
 
     sigmoid((logits + L) / τ), L ~ Logistic(0, 1): [2], the binary case. With `hard` the
@@ -213,22 +253,19 @@ def binary_concrete(key, logits, temperature, *, hard: bool = False):
     Args:
         key: a typed PRNG key.
         logits: log-odds, [...].
-        temperature: τ > 0, broadcast against logits.
+        temperature: τ > 0, broadcasts against the logits.
         hard: whether the forward value is exactly 0 or 1.
 
     Returns:
         Array of the shape and dtype of `logits`, in [0, 1].
 
     Raises:
-        ValueError: if logits are not floating point, or a concrete temperature is not
-            positive and finite.
+        ValueError: if logits are not floating point, or the temperature has another
+            shape or, where concrete, is not in range.
     """
-    check_logits("logits", logits)
-    check_positive("temperature", temperature)
-    logits = jnp.asarray(logits)
-    dtype = compute_dtype(logits)
-    scores = logits.astype(dtype) + logistic_noise(key, logits.shape).astype(dtype)
-    soft = jax.nn.sigmoid(scores / temperature).astype(logits.dtype)
+    dtype = jnp.result_type(logits)
+    sample = logit_binary_concrete(key, logits, temperature)
+    soft = jax.nn.sigmoid(sample.y).astype(dtype)
     if not hard:
         return soft
-    return straight_through((scores > 0).astype(logits.dtype), soft)
+    return straight_through(threshold(sample.logits + sample.noise).astype(dtype), soft)

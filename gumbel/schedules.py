@@ -6,12 +6,29 @@ annealed run compiles once and a resumed run is where the unbroken one would be.
 
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from gumbel.checks import check_non_negative, check_positive
 
+Schedule = Callable[[ArrayLike], jax.Array]
 
-def constant(value) -> Callable:
+
+def _floats(*values: ArrayLike) -> tuple[jax.Array, ...]:
+    return tuple(jnp.asarray(value).astype(jnp.float32) for value in values)
+
+
+def _interval(step: ArrayLike, every: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    """⌊step / every⌋ and `every`, as integers where both are."""
+    step, every = jnp.asarray(step), jnp.asarray(every)
+    fractional = jnp.issubdtype(every.dtype, jnp.floating)
+    dtype = every.dtype if fractional else step.dtype
+    every = every.astype(dtype)
+    return step.astype(dtype) // every, every
+
+
+def constant(value: ArrayLike) -> Schedule:
     """The same temperature at every step.
 
     Args:
@@ -27,7 +44,9 @@ def constant(value) -> Callable:
     return lambda step: jnp.full(jnp.shape(step), value, jnp.float32)
 
 
-def exponential(initial, minimum, rate, every) -> Callable:
+def exponential(
+    initial: ArrayLike, minimum: ArrayLike, rate: ArrayLike, every: ArrayLike
+) -> Schedule:
     """Exponential annealing with a floor, updated at intervals.
 
     τ(t) = max(minimum, initial · exp(−rate · every · ⌊t / every⌋)): Jang, Gu & Poole
@@ -51,14 +70,18 @@ def exponential(initial, minimum, rate, every) -> Callable:
     check_non_negative("rate", rate)
     check_positive("every", every)
 
-    def schedule(step):
-        updated = jnp.asarray(step // every * every, jnp.float32)
-        return jnp.maximum(minimum, initial * jnp.exp(-rate * updated))
+    def schedule(step: ArrayLike) -> jax.Array:
+        start, floor, slope = _floats(initial, minimum, rate)
+        interval, length = _interval(step, every)
+        updated = (interval * length).astype(jnp.float32)
+        return jnp.maximum(floor, start * jnp.exp(-slope * updated))
 
     return schedule
 
 
-def linear(initial, maximum, rate, every) -> Callable:
+def linear(
+    initial: ArrayLike, maximum: ArrayLike, rate: ArrayLike, every: ArrayLike
+) -> Schedule:
     """A ramp with a ceiling: s(t) = min(maximum, initial + rate · ⌊t / every⌋).
 
     The slope of slope-annealed straight-through: Chung, Ahn & Bengio (2017) raise it
@@ -81,8 +104,9 @@ def linear(initial, maximum, rate, every) -> Callable:
     check_non_negative("rate", rate)
     check_positive("every", every)
 
-    def schedule(step):
-        intervals = jnp.asarray(step // every, jnp.float32)
-        return jnp.minimum(maximum, initial + rate * intervals)
+    def schedule(step: ArrayLike) -> jax.Array:
+        start, ceiling, slope = _floats(initial, maximum, rate)
+        interval = _interval(step, every)[0].astype(jnp.float32)
+        return jnp.minimum(ceiling, start + slope * interval)
 
     return schedule

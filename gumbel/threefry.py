@@ -10,11 +10,13 @@ import math
 import jax
 import jax.numpy as jnp
 
+from gumbel.checks import check_key
+
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
 
 
-def random_bits(key, shape: tuple[int, ...]) -> jax.Array:
+def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Draws 32 random bits an element: bit for bit jax.random.bits(key, shape).
 
     Args:
@@ -23,9 +25,13 @@ def random_bits(key, shape: tuple[int, ...]) -> jax.Array:
 
     Returns:
         uint32 array of that shape.
-    """
 
-    def by_jax(key):
+    Raises:
+        ValueError: if the key is not typed, or a batch of keys.
+    """
+    check_key(key)
+
+    def by_jax(key: jax.Array) -> jax.Array:
         return jax.random.bits(key, shape, jnp.uint32)
 
     is_threefry = str(jax.random.key_impl(key)) == "threefry2x32"
@@ -38,7 +44,7 @@ def random_bits(key, shape: tuple[int, ...]) -> jax.Array:
     )
 
 
-def _in_one_pass(key, size: int) -> jax.Array:
+def _in_one_pass(key: jax.Array, size: int) -> jax.Array:
     high, low = jax.random.key_data(key)
 
     def draw(unused):

@@ -48,7 +48,7 @@ class Drawn(NamedTuple):
 
 def _perturbed(key, distribution: Distribution) -> jax.Array:
     """Logits with noise, up to a constant: the relaxed point at a temperature of 1."""
-    return distribution.relax(1.0).sample(key)
+    return distribution.relax(1.0).sample(key).y
 
 
 def _hard(distribution: Distribution, z) -> jax.Array:

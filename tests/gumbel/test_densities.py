@@ -158,7 +158,7 @@ def test_finite_at_extreme_logits_and_temperatures(dtype, scale, temperature):
     [
         (
             lambda: gumbel.concrete_log_prob(jnp.ones(3) / 3, jnp.zeros(4), 1.0),
-            "logits has shape (4,): must have as many classes as y, of shape (3,)",
+            "logits has shape (4,): must have as many classes as x, of shape (3,)",
         ),
         (
             lambda: gumbel.exp_concrete_log_prob(jnp.zeros(3), jnp.zeros(3), 0.0),
