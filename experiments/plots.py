@@ -1,4 +1,4 @@
-"""Figures of runs, sweeps and gradient estimators.
+"""Figures of runs and sweeps.
 
 They are made without pyplot, so that a notebook's backend stays as it is.
 """
@@ -322,47 +322,3 @@ def _plot_points(
 
 def _text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def plot_gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Plots bias against spread, a line an estimator, a point a temperature.
-
-    A bias within the Monte Carlo error is hollow, at that error: the estimator's own
-    lies somewhere below.
-
-    Args:
-        rows: the rows of scripts/gradient_quality.py.
-        path: the file to write.
-    """
-    figure = Figure(figsize=(9.5, 6))
-    axes = figure.subplots()
-    for number, name in enumerate(dict.fromkeys(row["estimator"] for row in rows)):
-        points = [row for row in rows if row["estimator"] == name]
-        stds = [row["std"] for row in points]
-        biases = [max(row["bias"], row["bias_noise"]) for row in points]
-        # Ten colours, then the same ones with another marker.
-        style = {"color": f"C{number % 10}", "marker": "osD^"[number // 10 % 4]}
-        axes.plot(stds, biases, "-", color=style["color"], linewidth=1, alpha=0.6)
-        axes.plot([], [], linewidth=1, label=name, **style)
-        for row, std, bias in zip(points, stds, biases, strict=True):
-            fill = style["color"] if row["bias"] > row["bias_noise"] else "white"
-            axes.plot(std, bias, mfc=fill, markersize=5, **style)
-            # Labels of points that hardly differ would cover each other.
-            if row["temperature"] is not None and max(stds) > 1.05 * min(stds):
-                axes.annotate(
-                    f"{row['temperature']:g}",
-                    (std, bias),
-                    textcoords="offset points",
-                    xytext=(4, 3),
-                    fontsize=6,
-                    color=style["color"],
-                )
-    axes.set(
-        xscale="log",
-        yscale="log",
-        xlabel="relative standard deviation",
-        ylabel="relative bias (hollow: below the measurement's error)",
-        title="gradient estimators against the exact gradient, numbers: temperature",
-    )
-    axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
-    save(figure, path)

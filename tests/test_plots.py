@@ -117,22 +117,6 @@ def test_confusion_has_a_row_for_each_true_class(tmp_path, saved):
     assert "40.00 % right" in axes.get_title()
 
 
-def test_gradient_quality_labels_what_the_temperature_changes(saved, tmp_path):
-    def row(name, temperature, std, bias=0.5):
-        numbers = {"std": std, "bias": bias, "bias_noise": 0.1}
-        return {"estimator": name, "temperature": temperature, **numbers}
-
-    rows = [row("a", 0.5, 2.0), row("a", 1, 1.0), row("b", 0.5, 3.0)]
-    rows += [row("b", 1, 3.1), row("c", None, 4.0, bias=0.05)]
-    plots.plot_gradient_quality(rows, tmp_path / "quality.png")
-    (axes,) = saved["quality.png"].axes
-    assert [text.get_text() for text in axes.texts] == ["0.5", "1"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == list("abc")
-    points = [line for line in axes.lines if line.get_marker() == "o"]
-    hollow = [p for p in points if p.get_markerfacecolor() == "white"]
-    assert [p.get_xydata().tolist() for p in hollow] == [[[4.0, 0.1]]]
-
-
 def point(discrete, relaxed, measured=None, **fields):
     return {
         "diverged": False,

@@ -1,85 +1,187 @@
-"""The README: its code runs, its tables are the records', its names exist."""
+"""The README and docs/: commands are accepted, links lead somewhere, code runs."""
 
+import functools
+import importlib
 import re
+import shlex
 from pathlib import Path
+from urllib.parse import unquote
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+import pytest
 
-import gumbel
 from configs import vae as vae_config
-from experiments.reproduction import make_tables, other_tables
+from experiments.cli import launch
+from experiments.engine.run_directory import flatten
+from experiments.reproduction import make_tables, readme_tables, tables
+from experiments.reproduction.readme_tables import EXPERIMENTS
 from experiments.reproduction.records import read_records
 
 ROOT = Path(__file__).resolve().parent.parent
-
 README = (ROOT / "README.md").read_text()
+PAGES = sorted(
+    path
+    for path in [
+        *ROOT.glob("*.md"),
+        *ROOT.glob("docs/*.md"),
+        *ROOT.glob("results/*.md"),
+        *ROOT.glob("results/**/table.md"),
+    ]
+)
 
 
-def test_every_code_block_runs():
-    rng = np.random.default_rng(0)
-    weights = jnp.asarray(rng.normal(size=(12, 6)), jnp.float32)
-    scope = {
-        "gumbel": gumbel,
-        "params": {"prior": jnp.zeros((2, 3)), "w": weights},
-        "x": jnp.ones((8, 12)),
-        "encode": lambda params, x: (x @ params["w"]).reshape(-1, 2, 3),
-        "decode": lambda params, z: z.reshape(-1, 6) @ params["w"].T,
-        "log_likelihood": gumbel.objectives.bernoulli_log_likelihood,
-    }
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 3
-    jax.config.update("jax_debug_key_reuse", False)  # examples share one key
-    try:
-        for block in blocks:
-            exec(block, scope)
-    finally:
-        jax.config.update("jax_debug_key_reuse", True)
-    assert set(np.unique(scope["hard"])) == {0.0, 1.0}
-    assert scope["bound"].shape == (8,)
+def blocks(text, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+
+
+def commands(text):
+    """The command lines of all bash blocks, split into words."""
+    for block in blocks(text, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            if words := shlex.split(line, comments=True):
+                yield words
+
+
+def check(words):
+    """Parses a command without running it.
+
+    Raises:
+        Exception: if it would not be accepted.
+    """
+    while re.fullmatch("[A-Z_]+=.*", words[0]):
+        words = words[1:]
+    match words:
+        case ["python", "-m", module, *arguments]:
+            importlib.import_module(module)
+            experiment = module.removeprefix("experiments.")
+            config = f"configs/{experiment}.py"
+            if (ROOT / config).exists() and "--help" not in arguments:
+                launch.parse([module, *arguments], experiment, str(ROOT / config))
+        case ["python", script, *arguments]:
+            doc = help_of(script)
+            for flag in re.findall("--[A-Za-z_-]+", " ".join(arguments)):
+                assert flag in doc, (script, flag)
+        case ["bash", script, *_]:
+            assert (ROOT / script).exists(), script
+        case ["pip" | "pre-commit" | "tfds" | "gcloud" | "srun" | "sbatch", *_]:
+            pass
+        case _:
+            raise AssertionError(f"not a command that is known here: {words}")
+
+
+@functools.cache
+def help_of(script):
+    """The docstring that --help prints, of the script or of the module it calls."""
+    name = Path(script).stem
+    modules = [f"experiments.reproduction.{name}", f"scripts.{name}"]
+    if name == "runs":
+        modules[0] = "experiments.reproduction.list_runs"
+    assert (ROOT / script).exists(), script
+    for module in modules:
+        if (ROOT / (module.replace(".", "/") + ".py")).exists():
+            return importlib.import_module(module).__doc__
+    raise AssertionError(script)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_commands_are_accepted_and_links_lead_somewhere(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    text = page.read_text()
+    for words in commands(text):
+        check(words)
+    outside_code = re.sub("^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    for target, _, anchor in re.findall(
+        r"\]\(\s*(?!https?:)([^)#\s]*)(#([^)\s]*))?\s*\)", outside_code
+    ):
+        path = page.parent / unquote(target) if target else page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors(path), (target, anchor)
+
+
+def anchors(page):
+    """The anchors that GitHub gives to the headings of a page."""
+    titles = re.findall("^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return [
+        re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        "python -m experiments.vae --config.num_step=5",
+        "python scripts/sweep.py --sweeps=temperature=1",
+        "bash scripts/nothing.sh",
+        "rm README.md",
+    ],
+)
+def test_a_wrong_command_would_be_seen(wrong, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises(Exception, match=r"num_step|sweeps|nothing|known"):
+        check(wrong.split())
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) <= 250
+    lines = README.splitlines()
+    assert max(len(line) for line in lines if line.startswith("|")) <= 160
+
+
+def test_the_commands_of_the_experiments_have_the_configs_of_their_records():
+    (block,) = (b for b in blocks(README, "bash") if "experiments.semi_super" in b)
+    free = {"eval_every", "checkpoint_every", "valid_samples", "eval_samples", "seed"}
+    free |= {"dataset.data_dir"}
+    for words, (_, table, row, estimator) in zip(
+        commands(f"```bash\n{block}```"), EXPERIMENTS, strict=True
+    ):
+        experiment = words[2].removeprefix("experiments.")
+        file = str(ROOT / f"configs/{experiment}.py")
+        config = flatten(launch.parse(words[2:], experiment, file).config.to_dict())
+        (entry,) = (
+            entry
+            for entry in tables.read(table, "cpu")
+            if (entry.row.name, entry.estimator) == (row, estimator)
+        )
+        recorded = flatten(entry.records[0]["config"])
+        same = (set(config) & set(recorded)) - free
+        assert {name: config[name] for name in same} == {
+            name: recorded[name] for name in same
+        }
 
 
 def test_tables_are_made_from_the_records():
     files = make_tables.generated()
     for path, text in files.items():
         assert path.read_text() == text, path
-        for target in re.findall(r"\]\((?!http)([^)#]+)", text):
-            assert (path.parent / target).exists(), (path, target)
     assert {path.name for path in files} >= {"README.md", "table.csv", "table.md"}
-    # A place for every table that has records, and for no other.
     places = re.findall("<!-- table: (.*) -->", README)
-    assert sorted(places) == sorted(other_tables.all_tables())
+    assert places == list(readme_tables.readme_tables())
+
+
+def test_a_stale_table_would_be_seen():
+    stale = README.replace("<!-- end: speed -->", "| a row |\n<!-- end: speed -->")
+    assert make_tables.fill(stale) == README != stale
 
 
 def test_the_config_says_what_the_records_say():
-    made = read_records("vae")
+    records = read_records("vae")
     note = " ".join(vae_config.__doc__.split())
     for name in ("categorical-20k", "categorical-50k", "bernoulli-50k"):
-        result = made[name]["result"]
+        result = records[name]["result"]
         assert (
             f"{result['test']['nll']:.1f} (L_{result['test']['eval_samples']})" in note
         )
         assert f"{result['steps']:,}" in note
-    assert f"{made['categorical-20k']['result']['seconds']:.0f} s" in note
+    assert f"{records['categorical-20k']['result']['seconds']:.0f} s" in note
 
 
-def test_a_stale_table_would_be_seen():
-    stale = README.replace("<!-- end: vae -->", "| one row more |\n<!-- end: vae -->")
-    assert make_tables.fill(stale) == README != stale
-
-
-def test_every_estimator_is_documented():
-    for name in gumbel.estimators.ESTIMATORS:
-        assert f"| `{name}` |" in README
-
-
-def test_every_path_in_the_layout_exists():
-    layout = re.search(r"## Layout\n\n```\n(.*?)```", README, re.DOTALL).group(1)
-    folder = ROOT
-    for line in layout.splitlines():
-        if not line.startswith(" "):
-            folder = ROOT / line.split()[0]
-            assert folder.is_dir()
-        for name in re.findall(r"[a-z_]+\.(?:py|sh)", line):
-            assert list(folder.rglob(name)), name
+def test_every_code_block_runs():
+    scope = {}
+    samplers, *_ = blocks(README, "python")
+    jax.config.update("jax_debug_key_reuse", False)  # examples share a key
+    try:
+        exec(samplers, scope)
+    finally:
+        jax.config.update("jax_debug_key_reuse", True)
+    assert set(np.unique(scope["hard"])) == {0.0, 1.0}

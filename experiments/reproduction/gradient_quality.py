@@ -36,13 +36,14 @@ import numpy as np
 from absl import flags
 
 import gumbel
-from experiments import REPOSITORY, ConfigError, plots
+from experiments import REPOSITORY, ConfigError
 from experiments.cli.config import read_flags
 from experiments.engine import report
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.run_directory import versions, write_json
 from experiments.engine.step import init_state
 from experiments.reproduction.probe import Probe, check_estimators, estimator_config
+from experiments.reproduction.quality_plot import plot_gradient_quality
 from gumbel import quality
 
 HEADER = (
@@ -183,7 +184,7 @@ def main(argv: list[str]) -> None:
     write_json(out / "quality.json", record)
     table = report.markdown(HEADER, [_cells(row) for row in rows])
     (out / "table.md").write_text(f"{table}\n")
-    plots.plot_gradient_quality(rows, out / "quality.png")
+    plot_gradient_quality(rows, out / "quality.png")
     print(table)
     print(
         f"g* by: {how}, relative error {settings['reference_noise']:.3f}; step "

@@ -8,9 +8,9 @@ RUN_DIR, or --experiment), config, result and versions as the run itself wrote t
 Tables are made from records and nothing else; a test fails when one differs:
 
   README.md            between its markers <!-- table: NAME -->
-  results/README.md    all tables, with a legend
+  results/README.md    all tables, with a legend and the sentences of results/notes.md
   table.csv            beside the records of a table of the papers
-  table.md             there, too, and estimators.png, where the README has an overview
+  table.md             there, too, and estimators.png, where only an overview is above
 """
 
 import re
@@ -25,7 +25,13 @@ from experiments import REPOSITORY, ConfigError, plots
 from experiments.cli.config import EXPERIMENTS
 from experiments.engine.run_directory import write_json
 from experiments.reproduction import other_tables, records, tables
+from experiments.reproduction.other_tables import (
+    quality_table,
+    runs_table,
+    training_tables,
+)
 from experiments.reproduction.published import FIGURES, TABLES
+from experiments.reproduction.readme_tables import readme_tables
 from gumbel.estimators import ESTIMATORS
 
 _LEGEND = """# Results
@@ -48,13 +54,17 @@ is better.
 """
 
 
+# Sentences about tables, written by hand.
+_NOTES = records.RESULTS / "notes.md"
+
+
 def _markers(name: str) -> tuple[str, str]:
     return f"<!-- table: {name} -->", f"<!-- end: {name} -->"
 
 
 def fill(text: str) -> str:
     """A text with the tables between its markers made anew."""
-    for name, make in other_tables.all_tables().items():
+    for name, make in readme_tables().items():
         start, end = _markers(name)
         pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
         text = pattern.sub(lambda _, m=make, s=start, e=end: f"{s}\n{m()}\n{e}", text)
@@ -63,26 +73,37 @@ def fill(text: str) -> str:
 
 def results_page() -> str:
     """results/README.md: every table, below a title with its conditions."""
-    sections = [_LEGEND]
-    for budget in other_tables.SUFFIXES:
+    sections, notes = [_LEGEND], _read_notes()
+    for budget in other_tables.SHOWN:
         for name in other_tables.recorded(budget):
             if name in TABLES:
-                title, text = tables.heading(name, budget), tables.table(name, budget)
+                title = tables.heading(name, budget)
             else:
-                text = other_tables.make(name, budget)
                 title = f"{FIGURES[name].title}, `{name}`, budget `{budget}`"
+            is_short = name in TABLES and TABLES[name].at_a_glance
+            text = (tables.glance if is_short else other_tables.make)(name, budget)
             image = _image(records.RESULTS / name / budget)
-            sections.append(f"## {title}\n\n{text}\n{image}")
-    for title, name, folder in (
-        ("Single runs of the VAE", "vae", None),
-        ("A single run on Omniglot", "omniglot", None),
-        ("Bias and spread of gradients", "gradient_quality", "gradient_quality"),
-        ("Speed of training", "training", None),
+            # The notes are about the tables that two cores can make.
+            note = notes.pop(name, "") if budget == "cpu" else ""
+            sections.append(f"## {title}\n\n{note}{text}\n{image}")
+    for title, name, make in (
+        ("Single runs of the VAE", "vae", lambda: runs_table("vae")),
+        ("A single run on Omniglot", "omniglot", lambda: runs_table("omniglot")),
+        ("Bias and spread of gradients", "gradient_quality", quality_table),
+        ("Speed of training", "training", training_tables),
     ):
-        image = _image(records.RESULTS / folder) if folder else ""
-        text = other_tables.all_tables()[name]()
-        sections.append(f"## {title}\n\n{text}\n{image}")
+        image = _image(records.RESULTS / name)
+        sections.append(f"## {title}\n\n{notes.pop(name, '')}{make()}\n{image}")
+    if notes:
+        raise ConfigError(f"{_NOTES}: no table is named {', '.join(notes)}")
     return "\n".join(sections).replace("](results/", "](")
+
+
+def _read_notes() -> dict[str, str]:
+    """What to take from each table, by its name."""
+    _, *parts = _NOTES.read_text().split("\n## ")
+    pairs = (part.split("\n", 1) for part in parts)
+    return {name: f"{text.strip()}\n\n" for name, text in pairs}
 
 
 def _image(folder: Path) -> str:
@@ -99,7 +120,7 @@ def generated() -> dict[Path, str]:
         readme: fill(readme.read_text()),
         records.RESULTS / "README.md": results_page(),
     }
-    for budget in other_tables.SUFFIXES:
+    for budget in other_tables.SHOWN:
         for name in set(other_tables.recorded(budget)) & set(TABLES):
             folder = records.RESULTS / name / budget
             files[folder / "table.csv"] = tables.as_csv(name, budget)
@@ -188,7 +209,7 @@ def main(argv: list[str]) -> None:
             name, budget = path.parts[-3:-1]
             plot_estimators(name, budget, path.with_name("estimators.png"))
     readme = (REPOSITORY / "README.md").read_text()
-    for name in other_tables.all_tables():
+    for name in readme_tables():
         start, end = _markers(name)
         if start not in readme:
             print(f"README.md has no place for a table: give it {start} {end}")

@@ -1,14 +1,12 @@
 """Tables of single runs, estimators, sweeps and speed, from recorded files alone.
 
-All of them, those of the papers included, by the name that they have in the README.
+Those of the papers, which tables.py makes, are here by their names, too.
 """
 
-import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gumbel
 from experiments.engine import report
 from experiments.reproduction import records, tables
 from experiments.reproduction.cells import figure_run
@@ -19,26 +17,8 @@ RUNS_HEADER = (
     "record|estimator|objective|steps|learning rate|test nll (m)|test L_1|published|"
     "seed|trained in|jax, device"
 ).split("|")
-# The suffix of a budget's tables in the README.
-SUFFIXES = {"cpu": "", "paper": "-paper"}
-
-
-def all_tables() -> dict[str, Callable[[], str]]:
-    """What makes each table of the README; those of the papers once recorded."""
-    makers: dict[str, Callable[[], str]] = {
-        "expected": expected_line,
-        "estimators": estimators_table,
-        "gradient_quality": quality_table,
-        "vae": functools.partial(runs_table, "vae"),
-        "omniglot": functools.partial(runs_table, "omniglot"),
-        "training": training_tables,
-    }
-    for budget, suffix in SUFFIXES.items():
-        for name in recorded(budget):
-            is_short = name in TABLES and TABLES[name].at_a_glance
-            maker = tables.glance if is_short else make
-            makers[name + suffix] = functools.partial(maker, name, budget)
-    return makers
+# Budgets whose tables are shown.
+SHOWN = ("cpu", "paper")
 
 
 def recorded(budget: str) -> list[str]:
@@ -48,7 +28,7 @@ def recorded(budget: str) -> list[str]:
 
 
 def make(name: str, budget: str) -> str:
-    """A published table or figure beside ours."""
+    """A published table or figure beside ours, all numbers of a table."""
     if name in TABLES:
         return tables.table(name, budget)
     return (
@@ -96,40 +76,6 @@ def runs_table(folder: str) -> str:
             ]
         )
     return report.markdown(RUNS_HEADER, rows)
-
-
-def expected_line() -> str:
-    """What the default command ends with, from its record."""
-    record, longer = (read_records("vae")[f"categorical-{n}k"] for n in (20, 50))
-    result, test = record["result"], record["result"]["test"]
-    best = longer["result"]["test"]
-    return (
-        f"It ends with `test: nll {test['nll']:.2f} ± {test['nll_stderr']:.2f} nats "
-        f"(L_{test['eval_samples']} on hard samples)`; {result['steps']:,} steps took "
-        f"{result['seconds']:.0f} s on two cores. At {longer['result']['steps']:,} "
-        f"steps the same model reaches {best['nll']:.1f} (L_{best['eval_samples']})."
-    )
-
-
-def estimators_table() -> str:
-    """Every estimator, as its entry documents it."""
-    rows = []
-    for name, entry in gumbel.estimators.ESTIMATORS.items():
-        least, most = entry.samples
-        rows.append(
-            [
-                f"`{name}`",
-                "yes" if entry.unbiased else "no",
-                f"{least}" if most == least else f"≥ {least}",
-                entry.cost,
-                ", ".join(f"`{h}={v}`" for h, v in entry.hyper.items()) or "–",
-                entry.reference,
-            ]
-        )
-    header = (
-        "name|unbiased|m|evaluations of the program|own hyper-parameters|what it is"
-    )
-    return report.markdown(header.split("|"), rows)
 
 
 def quality_table() -> str:

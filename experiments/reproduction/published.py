@@ -61,8 +61,8 @@ class Table(NamedTuple):
         title: in the paper, and how ours differs.
         columns: numbers of every row.
         rows: networks.
-        at_a_glance: whether the README has a row an estimator and a column a network,
-            and the whole table stands beside the records.
+        at_a_glance: whether results/README.md has a row an estimator and a column a
+            network, and the whole table stands beside the records.
     """
 
     title: str

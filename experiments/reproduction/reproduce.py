@@ -25,7 +25,7 @@ chooses, and the choice is trained whole with several seeds, each of which reads
 test set once and leaves results/TABLE/BUDGET/ROW-ESTIMATOR-seedN.json. Every run is in
 the directory of its own command. Stopped at any point, the same command does what is
 left; so do several at once with a --shard each. A record of another config than the
-budget's is made anew. scripts/make_tables.py puts the tables into the README.
+budget's is made anew. scripts/make_tables.py makes the tables of them.
 """
 
 import os
