@@ -142,17 +142,18 @@ def seeded_state(key, task: Task, config) -> TrainState:
         jax.random.fold_in(key, INIT), 3
     )
     params = task.init(params_key)
-    estimator = gumbel.estimators.ESTIMATORS[config.estimator]
     rows = jax.tree.map(lambda rows: rows[: config.batch_size], dict(task.data))
-    run = task.program(params, *task.batch(batch_key, rows))
-    fixed = {"kl": config.objective, **static_options(config)}
-    hyper = estimator.complete(config.num_samples, fixed)
+    args = task.batch(batch_key, rows)
+    estimate = gumbel.value_and_grad(
+        config.estimator, task.program, num_samples=config.num_samples
+    )
+    hyper = {"kl": config.objective, **static_options(config)}
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
         opt_state=OPTIMIZERS[config.optimizer]().init(params),
         key=key,
-        estimator_state=estimator.init(estimator_key, run, hyper),
+        estimator_state=estimate.init(estimator_key, params, *args, **hyper),
         # A copy: the state is donated, and no buffer can be given away twice.
         best_params=jax.tree.map(jnp.copy, params),
         best_nll=jnp.asarray(jnp.inf, jnp.float32),
