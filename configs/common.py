@@ -29,6 +29,8 @@ def common_fields() -> ConfigDict:
     config.options = ConfigDict()
     config.options.baseline_decay = _unset()  # of the running mean of the signal
     config.options.variance_decay = _unset()  # of its running variance; 1: not used
+    config.options.normalise = _unset(str)  # what is divided: gradient, or signal alone
+    config.options.centre = _unset(str)  # z̄ of darn's classes: 1/K, 1/2 or p
     config.options.baseline_learning_rate = _unset()  # of NVIL's learned baselines
     config.options.control_learning_rate = _unset()  # of tuned REBAR and RELAX
     config.options.scale = _unset()  # η of REBAR's control variate, or its start

@@ -1,7 +1,7 @@
 """What the site needs of its own: the tutorial as a notebook, facts of estimators.
 
-    {estimator} NAME    a directive: the facts of an estimator's entry, and its bias and
-                        spread as results/gradient_quality measured them
+{estimator} NAME    a directive: the facts of an estimator's entry, and its bias and
+                    spread as results/gradient_quality measured them
 """
 
 import json

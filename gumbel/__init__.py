@@ -2,9 +2,12 @@
 
 Functions from (key, arrays) to arrays; they compose with jit, grad and vmap.
 
-    estimate = gumbel.value_and_grad("gumbel_softmax", program)
-    bound, grads, state = estimate(key, params, x, temperature=2 / 3)
+    f = gumbel.value_and_grad("nvil", program)
+    state = f.init(key, params, x)                      # () where nothing is learned
+    bound, grads, state = f(key, params, x, state=state)
 """
+
+from importlib.metadata import PackageNotFoundError, version
 
 from gumbel import estimators, objectives, programs, schedules
 from gumbel.conditionals import conditional_gumbel, conditional_logistic
@@ -19,12 +22,18 @@ from gumbel.estimate import Estimate, evaluate, value_and_grad
 from gumbel.estimators import Estimator
 from gumbel.samplers import binary_concrete, gumbel_max, gumbel_softmax
 
+try:
+    __version__ = version("gumbel-jax")
+except PackageNotFoundError:  # a source tree that was not installed
+    __version__ = "0+unknown"
+
 __all__ = [
     "Bernoulli",
     "Categorical",
     "Estimate",
     "Estimator",
     "Normal",
+    "__version__",
     "binary_concrete",
     "binary_concrete_log_prob",
     "concrete_log_prob",

@@ -1,5 +1,6 @@
 """The two ways to use a program: estimate its gradient, or evaluate its bound."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -7,9 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gumbel.checks import check_choice
-from gumbel.estimators import ESTIMATORS, Estimator
-from gumbel.programs import Program, hard, sample_log_weights
+from gumbel.checks import check_choice, check_count
+from gumbel.estimators import ESTIMATORS, Estimator, stateless
+from gumbel.programs import Program, Run, hard, sample_log_weights
 
 # Hard samples drawn in one vectorised pass of `evaluate`. Enough to share what the
 # program computes before its first draw; memory does not grow with num_samples.
@@ -17,7 +18,7 @@ CHUNK = 16
 
 
 class Estimate(NamedTuple):
-    """What one call of an estimator gives.
+    """The result of one call of an estimator.
 
     Attributes:
         bound: the multi-sample bound per example, [B], in nats.
@@ -30,10 +31,115 @@ class Estimate(NamedTuple):
     state: Any
 
 
+def _check_key(key: jax.Array) -> None:
+    dtype, shape = getattr(key, "dtype", type(key).__name__), jnp.shape(key)
+    if not jnp.issubdtype(dtype, jax.dtypes.prng_key) or shape != ():
+        raise ValueError(
+            f"key has shape {shape} and dtype {dtype}: must be a single typed key, "
+            "jax.random.key(seed)"
+        )
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ValueAndGrad:
+    """The function that estimates a program's bound and its gradient.
+
+    Pure; jit it with the temperature as a traced argument. Made by `value_and_grad`.
+
+    Attributes:
+        name: the estimator's name in error messages.
+        estimator: the estimator.
+        program: the program.
+        num_samples: m of the bound.
+    """
+
+    name: str
+    estimator: Estimator
+    program: Program
+    num_samples: int
+
+    def init(self, key: jax.Array, params: Any, *args: Any, **hyper: Any) -> Any:
+        """Makes the estimator's state for the first call.
+
+        Args:
+            key: a typed PRNG key.
+            params: the program's parameters.
+            *args: the program's other arguments.
+            **hyper: hyper-parameters, as in the calls that follow.
+
+        Returns:
+            The state; `()` for estimators that learn nothing.
+        """
+        _check_key(key)
+        hyper = self.estimator.complete(self.num_samples, hyper)
+        return self.estimator.init(key, self._run(params, args, hyper), hyper)
+
+    def __call__(
+        self, key: jax.Array, params: Any, *args: Any, state: Any = None, **hyper: Any
+    ) -> Estimate:
+        """Estimates the bound and its gradient.
+
+        Args:
+            key: a typed PRNG key.
+            params: the program's parameters.
+            *args: the program's other arguments.
+            state: made by `init`, or what the call before returned. Estimators that
+                learn nothing need none.
+            **hyper: hyper-parameters; those left out have the estimator's defaults.
+
+        Returns:
+            The Estimate.
+
+        Raises:
+            ValueError: for the state of another estimator or program, or none where
+                there must be one; for unknown or impossible hyper-parameters, and
+                draws that the program or the estimator does not support.
+        """
+        _check_key(key)
+        full = self.estimator.complete(self.num_samples, hyper)
+        state = self._checked(state, lambda: self.init(key, params, *args, **hyper))
+        # Not the key itself: `init` may have been called with the same one.
+        _, estimate_key = jax.random.split(key)
+
+        def mean_surrogate(params):
+            run = self._run(params, args, full)
+            bound, new_state = self.estimator.estimate(estimate_key, run, state, full)
+            return bound.mean(), (bound, new_state)
+
+        grads, (bound, new_state) = jax.grad(mean_surrogate, has_aux=True)(params)
+        return Estimate(bound, grads, new_state)
+
+    def _run(self, params: Any, args: tuple, hyper: Any) -> Run:
+        run = _run_of(self.program, params, args)
+        return self.estimator.apply_to(self.name, run, hyper)
+
+    def _checked(self, state: Any, init: Callable[[], Any]) -> Any:
+        if self.estimator.init is stateless and state is None:
+            return ()
+        expected = jax.eval_shape(init)
+        if state is None and jax.tree.leaves(expected):
+            raise ValueError(
+                f"state=None: the estimator {self.name} learns from call to call: make "
+                "its state with f.init(key, params, *args), f = value_and_grad(…), and "
+                "pass each call the state that the one before returned"
+            )
+        state = expected if state is None else state
+        if jax.tree.map(jnp.shape, state) != jax.tree.map(jnp.shape, expected):
+            raise ValueError(
+                f"state: is not one of the estimator {self.name} for this program: "
+                "must have been made by f.init(key, params, *args)"
+            )
+        return state
+
+
 def value_and_grad(
     estimator: str | Estimator, program: Program, *, num_samples: int = 1
-) -> Callable[..., Estimate]:
+) -> ValueAndGrad:
     """Makes the function that estimates a program's bound and its gradient.
+
+        f = gumbel.value_and_grad("nvil", program)
+        state = f.init(key, params, x)
+        bound, grads, state = f(key, params, x, state=state)
 
     Args:
         estimator: a name in ESTIMATORS, or an Estimator.
@@ -41,14 +147,13 @@ def value_and_grad(
         num_samples: m of the bound L_m = E[log-mean-exp of m log weights].
 
     Returns:
-        f(key, params, *args, state=None, **hyper) -> Estimate. Pure; jit it with the
-        temperature as a traced argument. `state=None` starts the estimator's state
-        afresh; hyper-parameters not given have the estimator's defaults.
+        f(key, params, *args, state=None, **hyper) -> Estimate, whose gradients are of
+        the bound's mean, to be ascended; and f.init(key, params, *args, **hyper) ->
+        state, `()` for estimators that learn nothing.
 
     Raises:
         ValueError: for an unknown estimator or a number of samples it does not
-            support; from f, for unknown or impossible hyper-parameters and draws of a
-            family that the estimator does not support.
+            support.
     """
     name = estimator if isinstance(estimator, str) else "given"
     if isinstance(estimator, str):
@@ -57,26 +162,22 @@ def value_and_grad(
     if not isinstance(estimator, Estimator):
         raise ValueError(f"estimator={estimator!r}: must be a name or an Estimator")
     estimator.check_samples(name, num_samples)
-
-    def estimate(key, params, *args, state=None, **given) -> Estimate:
-        hyper = estimator.complete(num_samples, given)
-        init_key, estimate_key = jax.random.split(key)
-        if state is None:
-            run = estimator.restrict(name, program(params, *args))
-            state = estimator.init(init_key, run, hyper)
-
-        def mean_surrogate(params):
-            run = estimator.restrict(name, program(params, *args))
-            bound, new_state = estimator.estimate(estimate_key, run, state, hyper)
-            return bound.mean(), (bound, new_state)
-
-        grads, (bound, new_state) = jax.grad(mean_surrogate, has_aux=True)(params)
-        return Estimate(bound, grads, new_state)
-
-    return estimate
+    return ValueAndGrad(name, estimator, program, num_samples)
 
 
-def evaluate(program: Program, *, num_samples: int) -> Callable[..., jax.Array]:
+def _run_of(program: Program, params: Any, args: tuple) -> Run:
+    run = program(params, *args)
+    if not callable(run):
+        raise ValueError(
+            f"program(params, *args) has type {type(run).__name__}: must be a function "
+            "run(draw) -> log_w [B]"
+        )
+    return run
+
+
+def evaluate(
+    program: Program, *, num_samples: int, estimator: str | None = None
+) -> Callable[..., jax.Array]:
     """Makes the function that evaluates a program's bound on hard samples.
 
     L_m = log (1/m) Σ_s w_s, Burda et al. (2016): a lower bound on log p(x) that
@@ -86,29 +187,43 @@ def evaluate(program: Program, *, num_samples: int) -> Callable[..., jax.Array]:
     Args:
         program: `program(params, *args)(draw) -> log_w [B]`.
         num_samples: m ≥ 1.
+        estimator: the name of the estimator that the program was trained with, where
+            that changes the network that is evaluated (`slope_annealed_st`).
 
     Returns:
-        f(key, params, *args) -> L_m per example, [B], in nats.
+        f(key, params, *args, **hyper) -> L_m per example, [B], in nats; hyper are the
+        estimator's hyper-parameters, for those that use them here.
 
     Raises:
-        ValueError: if num_samples is not a positive integer.
+        ValueError: if num_samples is not a positive integer or there is no such
+            estimator.
     """
-    if not isinstance(num_samples, int) or num_samples < 1:
-        raise ValueError(f"num_samples={num_samples!r}: must be an integer ≥ 1")
+    check_count("num_samples", num_samples)
+    if estimator is not None:
+        check_choice("estimator", estimator, ESTIMATORS)
     chunk = min(num_samples, CHUNK)
     starts = jnp.arange(math.ceil(num_samples / chunk)) * chunk
 
-    def bound(key, params, *args) -> jax.Array:
+    def bound(key: jax.Array, params: Any, *args: Any, **hyper: Any) -> jax.Array:
+        _check_key(key)
+
+        def network() -> Run:
+            run = _run_of(program, params, args)
+            if estimator is None:
+                return run
+            entry = ESTIMATORS[estimator]
+            return entry.apply_to(estimator, run, entry.complete(num_samples, hyper))
+
         def add_chunk(total, start):
-            run = program(params, *args)
-            log_w = sample_log_weights(run, key, hard(), chunk, start)
+            log_w = sample_log_weights(network(), key, hard(), chunk, start)
             # The last chunk may be longer than what is left.
             beyond = start + jnp.arange(chunk) >= num_samples
             log_w = jnp.where(beyond[:, None], -jnp.inf, log_w)
             return jnp.logaddexp(total, jax.nn.logsumexp(log_w, axis=0)), None
 
-        run = program(params, *args)
-        shape = jax.eval_shape(lambda: sample_log_weights(run, key, hard(), 1)[0])
+        if estimator is None and hyper:
+            raise ValueError(f"{', '.join(hyper)}: of no use without an estimator")
+        shape = jax.eval_shape(lambda: sample_log_weights(network(), key, hard(), 1)[0])
         empty = jnp.full(shape.shape, -jnp.inf, shape.dtype)
         total, _ = jax.lax.scan(add_chunk, empty, starts)
         return total - math.log(num_samples)

@@ -1,9 +1,9 @@
 """Stochastic programs: models written once, interpreted by every estimator.
 
 A program is `program(params, *args)(draw) -> log_w`: a pure function that asks for
-named draws and returns a log weight per example, [B]. What a draw returns is the
-interpreter's affair: a relaxed sample, a hard one, a mean, one corner of an
-enumeration. The program sees a `Node` and need not know which.
+named draws and returns a log weight per example, [B]. The interpreter decides what a
+draw returns: a relaxed sample, a hard one, a mean, one corner of an enumeration. The
+program sees a `Node` and need not know which.
 
     def program(params, x):
         def run(draw):
@@ -12,23 +12,33 @@ enumeration. The program sees a `Node` and need not know which.
             return log_likelihood(decode(params, z.value), x) - z.kl(prior)
         return run
 
-Legend: B batch, S samples, N variables, K categories. Everything in nats.
+Draws one after another, as in a recurrent network, are a Python loop with a name a
+step. A draw inside `jax.lax.scan`, `vmap` or `cond` of the program is refused:
+
+        for t in range(steps):
+            z = draw(f"z{t}", gumbel.Bernoulli(h @ params["gates"]))
+            h = cell(params, h, z.value)
+
+Shapes: B batch, S samples, K classes. A draw is [B, ...], of classes [B, ..., K], with
+any number of axes in between; log masses are summed over all axes but the batch.
+Everything in nats and, but for values, in float32 (float64 where the inputs are).
 """
 
 import dataclasses
 import zlib
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import get_opaque_trace_state
 
 from gumbel.checks import check_choice, check_logits
-from gumbel.distributions import Bernoulli, Categorical, Distribution, Law, Normal
-from gumbel.logits import log_ratio
+from gumbel.distributions import Categorical, Distribution, Law, Normal
+from gumbel.logits import compute_dtype, log_ratio
 
 KL_FORMS: dict[str, Callable[["Node", Distribution], jax.Array]] = {
-    # Maddison, Mnih & Teh (2017), appendix C.2, what stands for KL(q ‖ p):
+    # Maddison, Mnih & Teh (2017), appendix C.2, the estimates of KL(q ‖ p):
     # (20) the log ratio of the densities of the node itself, relaxed where it is.
     "relaxed_density": lambda node, prior: node.law_ratio(prior),
     # (21) the discrete log masses, weighted by the relaxed value.
@@ -43,9 +53,9 @@ class Node:
     """One drawn set of variables, with the densities of the space it lives in.
 
     Attributes:
-        value: what flows on: Bernoulli [B, N], Categorical [B, N, K], Normal [B, N].
+        value: what flows on: Bernoulli and Normal [B, ...], Categorical [B, ..., K].
         point: the value in the node's own space (log simplex, logit, or the value).
-        distribution: what the program asked a draw of.
+        distribution: the distribution that was drawn from, before any relaxation.
         law: the law the point was drawn from; the distribution, or its relaxation.
         law_of: maps another distribution (a prior) to its law in the same space.
         kl_form: which of KL_FORMS `kl` computes.
@@ -61,14 +71,14 @@ class Node:
     @property
     def log_q(self) -> jax.Array:
         """Log density or mass [B] under the law the node was drawn from."""
-        return _sum_variables(self.law.log_prob(self.point))
+        return sum_variables(self.law.log_prob(self.point))
 
     def log_prob(self, other: Distribution) -> jax.Array:
         """Log density or mass [B] under another distribution of the family."""
-        return _sum_variables(self.law_of(self._like(other)).log_prob(self.point))
+        return sum_variables(self.law_of(self._like(other)).log_prob(self.point))
 
     def kl(self, prior: Distribution) -> jax.Array:
-        """What stands for KL(q ‖ prior), [B], in the form the objective asked for."""
+        """The estimate of KL(q ‖ prior), [B], in the form the objective asked for."""
         return KL_FORMS[self.kl_form](self, prior)
 
     def law_ratio(self, prior: Distribution) -> jax.Array:
@@ -76,16 +86,16 @@ class Node:
         if self.law is self.distribution:
             return log_ratio(self.log_q, self.log_prob(prior))
         other = self.law_of(self._like(prior))
-        return _sum_variables(self.law.log_ratio(self.point, other))
+        return sum_variables(self.law.log_ratio(self.point, other))
 
     def mass_ratio(self, prior: Distribution) -> jax.Array:
         """Form (21): Σ_k value_k (log Q_k − log P_k), [B]."""
         ratio = self.distribution.log_ratio(self.value, self._like(prior))
-        return _sum_variables(ratio)
+        return sum_variables(ratio)
 
     def closed_form(self, prior: Distribution) -> jax.Array:
         """Form (22): the closed form of KL(Q ‖ P), [B]."""
-        return _sum_variables(self.distribution.kl(self._like(prior)))
+        return sum_variables(self.distribution.kl(self._like(prior)))
 
     def _like(self, other: Distribution) -> Distribution:
         if type(other) is not type(self.distribution):
@@ -96,52 +106,99 @@ class Node:
         return other.broadcast_to(self.value.shape)
 
 
-def _sum_variables(per_variable: jax.Array) -> jax.Array:
-    """Sums [B, N] over the variables: the one place where that is done."""
-    return per_variable.sum(axis=1)
+def wide(x: jax.Array) -> jax.Array:
+    """The same numbers in float32, or float64 where they are: for sums and scores."""
+    return x.astype(compute_dtype(x))
+
+
+def sum_variables(per_variable: jax.Array) -> jax.Array:
+    """Sums [B, ...] over all axes but the batch, in float32: done here and only here.
+
+    A sum in bfloat16 has three digits, whatever those of its terms.
+    """
+    per_variable = wide(per_variable)
+    return per_variable.sum(axis=tuple(range(1, per_variable.ndim)))
 
 
 class Draw(Protocol):
-    """What an interpreter hands to a program."""
+    """The function that an interpreter hands to a program."""
 
     def __call__(self, name: str, distribution: Distribution) -> Node: ...
 
 
 class Sampler(Protocol):
-    """How an interpreter makes a node: one key a name, the same in every process."""
+    """A maker of nodes: one key a name, the same in every process."""
 
-    def __call__(self, key, name: str, distribution: Distribution) -> Node: ...
+    def __call__(
+        self, key: jax.Array, name: str, distribution: Distribution
+    ) -> Node: ...
 
 
 Run = Callable[[Draw], jax.Array]
 Program = Callable[..., Run]
 
-_LEGENDS = {Bernoulli: ("[B, N]", 2), Categorical: ("[B, N, K]", 3)}
 
-
-def _check_draw(name: str, distribution: Distribution, taken: Mapping) -> None:
-    if name in taken:
-        raise ValueError(f"draw {name!r}: a name can be drawn once in a program")
-    if isinstance(distribution, Normal):
-        check_logits(f"draw {name!r}: loc", distribution.loc, 2, "[B, N]")
-        check_logits(f"draw {name!r}: scale", distribution.scale, 2, "[B, N]")
-    elif type(distribution) in _LEGENDS:
-        legend, rank = _LEGENDS[type(distribution)]
-        check_logits(f"draw {name!r}: logits", distribution.logits, rank, legend)
-    else:
+def _check_draw(name: Any, distribution: Any) -> None:
+    if not isinstance(name, str):
         raise ValueError(
-            f"draw {name!r}: distribution={distribution!r}: "
-            "must be a Bernoulli, Categorical or Normal"
+            f"draw({type(name).__name__}, …): a name comes first: "
+            'draw("z", distribution)'
         )
+    if not isinstance(distribution, Distribution):
+        raise ValueError(
+            f"draw {name!r}: distribution has type {type(distribution).__name__}: "
+            "must be a Bernoulli, Categorical or Normal, as gumbel.Bernoulli(logits)"
+        )
+    fields = [field.name for field in dataclasses.fields(distribution)]
+    rank, legend = jnp.ndim(getattr(distribution, fields[0])), "[B, ...]"
+    if isinstance(distribution, Categorical):
+        rank, legend = max(rank, 2), "[B, ..., K]"
+    for field in fields:
+        array, text = getattr(distribution, field), f"draw {name!r}: {field}"
+        check_logits(text, array)
+        if jnp.ndim(array) != max(rank, 1) or 0 in jnp.shape(array):
+            raise ValueError(
+                f"{text} has shape {jnp.shape(array)}: must be {legend}, and not empty"
+            )
 
 
-def name_key(key, name: str):
-    """A key of its own for each name, the same in every process."""
+def _hash(name: str) -> int:
     # crc32 rather than hash(): the latter differs from process to process.
-    return jax.random.fold_in(key, zlib.crc32(name.encode()))
+    return zlib.crc32(name.encode())
 
 
-def interpret(run: Run, key, sampler: Sampler) -> tuple[jax.Array, dict[str, Node]]:
+def _check_name(name: str, nodes: dict[str, Node]) -> None:
+    for other in nodes:
+        if name == other:
+            raise ValueError(f"draw {name!r}: a name can be drawn once in a program")
+        if _hash(name) == _hash(other):
+            raise ValueError(
+                f"draw {name!r}: has the hash of {other!r}, and so the same noise: "
+                "rename one of them"
+            )
+
+
+def _check_log_weights(log_w: jax.Array, nodes: dict[str, Node]) -> None:
+    if log_w.ndim != 1 or not log_w.size:
+        raise ValueError(
+            f"program: log_w has shape {log_w.shape}: must be [B], and not empty"
+        )
+    for name, node in nodes.items():
+        if len(node.value) != len(log_w):
+            raise ValueError(
+                f"draw {name!r}: value has shape {node.value.shape}: must have the "
+                f"batch first, of {len(log_w)} as log_w has"
+            )
+
+
+def name_key(key: jax.Array, name: str) -> jax.Array:
+    """A separate key for each name, the same in every process."""
+    return jax.random.fold_in(key, _hash(name))
+
+
+def interpret(
+    run: Run, key: jax.Array, sampler: Sampler
+) -> tuple[jax.Array, dict[str, Node]]:
     """Runs a program once, making each node with a sampler.
 
     Args:
@@ -150,22 +207,31 @@ def interpret(run: Run, key, sampler: Sampler) -> tuple[jax.Array, dict[str, Nod
         sampler: makes the nodes.
 
     Returns:
-        The log weights [B] and the nodes by name, in the order they were drawn.
+        The log weights [B], in float32 at least, and the nodes by name, in the order
+        they were drawn.
 
     Raises:
-        ValueError: if a name is drawn twice, a distribution is of another kind or has
-            the wrong rank or dtype, or the log weights are not [B].
+        ValueError: if a name is drawn twice or has the hash of another, a draw is
+            inside a transformation that the program opens, a distribution is of
+            another kind or has the wrong rank or dtype, or the log weights are not [B].
     """
     nodes: dict[str, Node] = {}
+    trace = get_opaque_trace_state()
 
-    def draw(name: str, distribution: Distribution) -> Node:
-        _check_draw(name, distribution, nodes)
+    def draw(name: str, distribution: Distribution | None = None) -> Node:
+        _check_draw(name, distribution)
+        if get_opaque_trace_state() != trace:
+            raise ValueError(
+                f"draw {name!r}: is inside a transformation of the program (scan, "
+                "vmap, cond, jit, …), which would trace it once and repeat its noise: "
+                f'write a Python loop with a name a step, draw(f"{name}{{t}}", …)'
+            )
+        _check_name(name, nodes)
         nodes[name] = sampler(name_key(key, name), name, distribution)
         return nodes[name]
 
-    log_w = run(draw)
-    if jnp.ndim(log_w) != 1:
-        raise ValueError(f"program: log_w has shape {jnp.shape(log_w)}: must be [B]")
+    log_w = wide(jnp.asarray(run(draw)))
+    _check_log_weights(log_w, nodes)
     return log_w, nodes
 
 
@@ -190,7 +256,7 @@ def hard(kl: str = "relaxed_density") -> Sampler:
 def valued(
     value_of: Callable[[jax.Array, str, Distribution], jax.Array], kl: str
 ) -> Sampler:
-    """Discrete nodes of values of our choosing, Normals sampled.
+    """Discrete nodes of chosen values, Normals sampled.
 
     Args:
         value_of: (key, name, distribution) -> the value of a discrete draw.
@@ -229,16 +295,24 @@ def relaxed(temperature, prior_temperature, kl: str) -> Sampler:
     return sampler
 
 
-def sample_log_weights(
-    run: Run, key, sampler: Sampler, num_samples: int, start=0
-) -> jax.Array:
-    """Runs a program `num_samples` times with independent draws: [S, B].
+def over_samples(
+    one: Callable[[jax.Array], Any], key: jax.Array, num_samples: int, start=0
+) -> Any:
+    """Applies a function to the key of each sample: pytrees with [S, ...] leaves.
 
     Sample s has the key fold_in(key, start + s), so its noise does not depend on S.
-    What the program computes before its first draw is not batched, hence done once.
+    What the function computes without its key is not batched, hence done once.
     """
+    indices = start + jnp.arange(num_samples)
+    return jax.vmap(lambda index: one(jax.random.fold_in(key, index)))(indices)
 
-    def one(index):
-        return interpret(run, jax.random.fold_in(key, index), sampler)[0]
 
-    return jax.vmap(one)(start + jnp.arange(num_samples))
+def sample_log_weights(
+    run: Run, key: jax.Array, sampler: Sampler, num_samples: int, start=0
+) -> jax.Array:
+    """Runs a program `num_samples` times with independent draws: log weights [S, B]."""
+
+    def one(key):
+        return interpret(run, key, sampler)[0]
+
+    return over_samples(one, key, num_samples, start)

@@ -1,19 +1,20 @@
-"""How good is a gradient estimator: bias, spread, direction, and dead variables.
+"""The quality of a gradient estimator: bias, spread, direction, and dead variables.
 
 Everything is measured against the gradient of the bound on hard samples, in the norm
-over all parameters given. Legend: B batch, N variables, K categories, P parameters.
+over all parameters given. Shapes: B batch, K classes, P parameters.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gumbel.distributions import Distribution, Normal
+from gumbel.distributions import Categorical, Distribution, Normal
 from gumbel.estimate import value_and_grad
-from gumbel.programs import Program, hard, interpret, relaxed
+from gumbel.estimators import Estimator
+from gumbel.programs import Program, hard, interpret, relaxed, sum_variables, wide
 
 
 class Moments(NamedTuple):
@@ -22,7 +23,7 @@ class Moments(NamedTuple):
     Attributes:
         mean: the mean gradient, [P].
         variance: the variance of each entry, [P].
-        count: how many estimates were made.
+        count: the number of estimates.
     """
 
     mean: jax.Array
@@ -35,8 +36,8 @@ class Quality(NamedTuple):
 
     Attributes:
         bias: ‖E g − g*‖ / ‖g*‖ with the Monte Carlo error of E g taken out; 0 where
-            it is all there is.
-        bias_noise: that Monte Carlo error, what a bias must exceed to be seen.
+            there is nothing else.
+        bias_noise: that Monte Carlo error, which a bias must exceed to be seen.
         std: (E‖g − E g‖²)^½ / ‖g*‖.
         cosine: the cosine of E g and g*.
     """
@@ -48,7 +49,7 @@ class Quality(NamedTuple):
 
 
 def gradient_moments(
-    gradient: Callable[[jax.Array], jax.Array], key, count: int
+    gradient: Callable[[jax.Array], jax.Array], key: jax.Array, count: int
 ) -> Moments:
     """Mean and variance of a random gradient, one draw at a time.
 
@@ -75,7 +76,7 @@ def gradient_moments(
     return Moments(mean, squares / (count - 1), count)
 
 
-def quality(moments: Moments, exact, exact_noise: float = 0.0) -> Quality:
+def quality(moments: Moments, exact: jax.Array, exact_noise: float = 0.0) -> Quality:
     """Compares an estimator's moments with the exact gradient.
 
     Args:
@@ -105,8 +106,8 @@ def _logits(run, key, sampler) -> list[jax.Array]:
     return [law.logits for law in laws if not isinstance(law, Normal)]
 
 
-def draw_parameters(program: Program, key, params, *args) -> list[bool]:
-    """Which leaves of the parameters the discrete draws depend on.
+def draw_parameters(program: Program, key: jax.Array, params, *args) -> list[bool]:
+    """A flag for each leaf of the parameters: whether the discrete draws depend on it.
 
     The others (a decoder, a prior) have the same gradient under all estimators that
     draw the same samples, and would hide the differences.
@@ -126,14 +127,23 @@ def draw_parameters(program: Program, key, params, *args) -> list[bool]:
         sampler = relaxed(1.0, None, "relaxed_density")
         logits = _logits(program(params, *args), key, sampler)
         return sum(
-            (jnp.sin(jnp.arange(x.size).reshape(x.shape)) * x).sum() for x in logits
+            (jnp.sin(jnp.arange(x.size).reshape(x.shape)) * wide(x)).sum()
+            for x in logits
         )
 
     grads = jax.tree.leaves(jax.jit(jax.grad(total))(params))
     return [bool(jnp.any(g != 0)) for g in grads]
 
 
-def zero_rows(estimator, program: Program, key, params, *args, num_samples=1, **hyper):
+def zero_rows(
+    estimator: str | Estimator,
+    program: Program,
+    key: jax.Array,
+    params: Any,
+    *args: Any,
+    num_samples: int = 1,
+    **hyper: Any,
+) -> jax.Array:
     """Share of variables that get exactly no gradient through their own value.
 
     At a low temperature a softmax saturates in float32 and passes nothing on; such a
@@ -152,18 +162,19 @@ def zero_rows(estimator, program: Program, key, params, *args, num_samples=1, **
     Returns:
         The share, a scalar in [0, 1], over examples and variables.
     """
-    shapes: dict[str, tuple[int, ...]] = {}
+    draws: dict[str, tuple[bool, tuple[int, ...]]] = {}
 
     def record(key, name: str, distribution: Distribution):
         if not isinstance(distribution, Normal):
-            shapes[name] = distribution.logits.shape
+            is_class = isinstance(distribution, Categorical)
+            draws[name] = is_class, distribution.logits.shape
         return hard()(key, name, distribution)
 
     weight_key, shape_key, estimate_key = jax.random.split(key, 3)
     jax.eval_shape(lambda k: interpret(program(params, *args), k, record)[0], shape_key)
     weights = {
         name: jax.random.normal(jax.random.fold_in(weight_key, i), shape)
-        for i, (name, shape) in enumerate(shapes.items())
+        for i, (name, (_, shape)) in enumerate(draws.items())
     }
 
     def linear(shifts, *args):
@@ -174,9 +185,8 @@ def zero_rows(estimator, program: Program, key, params, *args, num_samples=1, **
                 if name not in shifts:
                     return draw(name, distribution)
                 logits = jax.lax.stop_gradient(distribution.logits) + shifts[name]
-                node = draw(name, type(distribution)(logits))
-                value = (weights[name] * node.value).reshape(logits.shape[0], -1)
-                values.append(value.sum(axis=1))
+                node = draw(name, distribution.replace(logits=logits))
+                values.append(sum_variables(weights[name] * node.value))
                 return node
 
             program(params, *args)(shifted)
@@ -184,8 +194,12 @@ def zero_rows(estimator, program: Program, key, params, *args, num_samples=1, **
 
         return run
 
-    shifts = {name: jnp.zeros(shape) for name, shape in shapes.items()}
+    shifts = {name: jnp.zeros(shape) for name, (_, shape) in draws.items()}
     estimate = value_and_grad(estimator, linear, num_samples=num_samples)
-    grads = estimate(estimate_key, shifts, *args, **hyper).grads
-    dead = [(g == 0) if g.ndim == 2 else (g == 0).all(axis=-1) for g in grads.values()]
+    state = estimate.init(key, shifts, *args, **hyper)
+    grads = estimate(estimate_key, shifts, *args, state=state, **hyper).grads
+    dead = [
+        (grads[name] == 0).all(axis=-1) if is_class else grads[name] == 0
+        for name, (is_class, _) in draws.items()
+    ]
     return jnp.concatenate([d.ravel() for d in dead]).mean()

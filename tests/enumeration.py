@@ -1,6 +1,6 @@
 """Truth for the estimators' tests: small nonlinear programs and brute force.
 
-The programs have one or two dependent layers of Bernoulli or categorical variables,
+The programs have one or more dependent layers of Bernoulli or categorical variables,
 parameters inside and outside the draws, and costs with log q (as in an ELBO) or
 without (as in structured prediction). `brute_force` puts every joint value into the
 program with masses of its own (Gaussian draws: a quadrature); it shares no code with
@@ -10,6 +10,7 @@ the library. `max_z` says by how many standard errors an estimator misses it.
 import dataclasses
 import functools
 import itertools
+import math
 from collections.abc import Callable
 
 import jax
@@ -19,20 +20,24 @@ import numpy as np
 import gumbel
 from gumbel.estimators.baselines import Moments
 
-BATCH, VARIABLES, CLASSES = 2, 2, 3
-# (name, N, GAUSSIAN) is a Normal draw, integrated by quadrature.
+BATCH, CLASSES = 2, 3
+# (name, axes, GAUSSIAN) is a Normal draw, integrated by quadrature.
 GAUSSIAN = 0
 _NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(16)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Toy:
-    """A program with everything needed to run it, and its draws as (name, N, K)."""
+    """A program with everything needed to run it.
+
+    Attributes:
+        draws: name, axes of the variables and number of values of each.
+    """
 
     program: gumbel.programs.Program
     params: dict
     args: tuple
-    draws: tuple[tuple[str, int, int], ...]
+    draws: tuple[tuple[str, tuple[int, ...], int], ...]
 
 
 def normal(rng, *shape):
@@ -45,28 +50,29 @@ def family(classes: int):
     return gumbel.Bernoulli if classes == 2 else gumbel.Categorical
 
 
-def _logits(flat, classes: int):
-    return flat if classes == 2 else flat.reshape(flat.shape[0], VARIABLES, classes)
+def _shape(axes, classes: int) -> tuple[int, ...]:
+    return axes if classes == 2 else (*axes, classes)
 
 
-def make_toy(classes: tuple[int, ...], elbo: bool) -> Toy:
+def make_toy(classes: tuple[int, ...], elbo: bool, axes: tuple[int, ...] = (2,)) -> Toy:
     """One layer per entry of `classes`; 2 means Bernoulli, 3 categorical."""
     rng = np.random.default_rng(sum(classes) + 10 * len(classes) + elbo)
-    sizes = [VARIABLES * (1 if k == 2 else k) for k in classes]
+    shapes = [_shape(axes, k) for k in classes]
+    sizes = [math.prod(shape) for shape in shapes]
     params = {"out": normal(rng, sizes[-1], 4), "bias": normal(rng, 1)}
     for layer, (size, below) in enumerate(zip(sizes, [3, *sizes], strict=False)):
         params[f"in{layer}"] = normal(rng, below, size)
         if elbo:
-            shape = (VARIABLES,) if classes[layer] == 2 else (VARIABLES, CLASSES)
-            params[f"prior{layer}"] = normal(rng, *shape)
+            params[f"prior{layer}"] = normal(rng, *shapes[layer])
 
     def program(params, x):
         def run(draw):
             h, log_ratio = x, 0.0
             for layer, k in enumerate(classes):
-                logits = _logits(jnp.tanh(h @ params[f"in{layer}"]) * 1.5, k)
+                logits = jnp.tanh(h @ params[f"in{layer}"]) * 1.5
+                logits = logits.reshape(len(x), *shapes[layer])
                 node = draw(f"z{layer}", family(k)(logits))
-                h = node.value.reshape(x.shape[0], -1)
+                h = node.value.reshape(len(x), -1)
                 if elbo:
                     prior = family(k)(params[f"prior{layer}"])
                     log_ratio = log_ratio + node.log_prob(prior) - node.log_q
@@ -75,7 +81,7 @@ def make_toy(classes: tuple[int, ...], elbo: bool) -> Toy:
 
         return run
 
-    draws = tuple((f"z{i}", VARIABLES, k) for i, k in enumerate(classes))
+    draws = tuple((f"z{i}", axes, k) for i, k in enumerate(classes))
     return Toy(program, params, (normal(rng, BATCH, 3),), draws)
 
 
@@ -86,6 +92,37 @@ TOYS = {
 }
 # Both families, in one layer and as either of two, with and without log q.
 TELLING = ("2-elbo", "3-cost", "2-3-cost", "3-2-elbo")
+# Maps of bits [B, 1, 2] and of classes [B, 1, 2, K].
+TOYS["map-2"] = make_toy((2,), True, (1, 2))
+TOYS["map-2-3"] = make_toy((2, 3), True, (1, 2))
+
+
+def _make_loop_toy(classes: int) -> Toy:
+    """A recurrent network that draws a variable at each of three steps; ELBO."""
+    rng = np.random.default_rng(classes)
+    shape = _shape((1,), classes)
+    size = math.prod(shape)
+    shapes = {"logits": (3, size), "read": (size, 3), "carry": (3, 3)}
+    params = {name: normal(rng, *shape) for name, shape in shapes.items()}
+
+    def program(params, x):
+        def run(draw):
+            h, log_ratio = x, 0.0
+            for t in range(3):
+                logits = (h @ params["logits"]).reshape(len(x), *shape)
+                z = draw(f"z{t}", family(classes)(logits))
+                z_flat = z.value.reshape(len(x), -1)
+                h = jnp.tanh(h @ params["carry"] + z_flat @ params["read"] + x)
+                log_ratio += z.log_prob(family(classes)(jnp.zeros(shape))) - z.log_q
+            return 2.0 * h.sum(1) + log_ratio
+
+        return run
+
+    draws = tuple((f"z{t}", (1,), classes) for t in range(3))
+    return Toy(program, params, (normal(rng, BATCH, 3),), draws)
+
+
+TOYS |= {f"loop-{k}": _make_loop_toy(k) for k in (2, 3)}
 
 
 def _make_mixed_toy() -> Toy:
@@ -110,7 +147,7 @@ def _make_mixed_toy() -> Toy:
 
         return run
 
-    draws = (("a", 1, GAUSSIAN), ("y", 1, CLASSES), ("b", 1, GAUSSIAN))
+    draws = (("a", (1,), GAUSSIAN), ("y", (1,), CLASSES), ("b", (1,), GAUSSIAN))
     return Toy(program, params, (normal(rng, BATCH, 3),), draws)
 
 
@@ -118,7 +155,7 @@ MIXED = _make_mixed_toy()
 
 
 class _Pinned:
-    """A node at one joint value [N], with masses and densities written out here."""
+    """A node at one joint value [...], with masses and densities written out here."""
 
     def __init__(self, distribution, corner):
         self._distribution, self._corner = distribution, corner
@@ -126,7 +163,7 @@ class _Pinned:
             noise = jnp.asarray(_NODES, jnp.float32)[corner][None]
             self.value = distribution.loc + distribution.scale * noise
         elif isinstance(distribution, gumbel.Bernoulli):
-            self.value = jnp.ones((BATCH, 1)) * corner[None]
+            self.value = jnp.broadcast_to(corner[None], distribution.logits.shape) * 1.0
         else:
             one_hot = jnp.eye(distribution.logits.shape[-1])[corner]
             self.value = jnp.broadcast_to(one_hot, (BATCH, *one_hot.shape))
@@ -147,28 +184,35 @@ class _Pinned:
             loc = jnp.broadcast_to(law.loc, self.value.shape)
             scale = jnp.broadcast_to(law.scale, self.value.shape)
             square = ((self.value - loc) / scale) ** 2
-            return (-0.5 * square - jnp.log(scale) - 0.5 * np.log(2 * np.pi)).sum(1)
-        logits = jnp.broadcast_to(law.logits, self.value.shape)
-        if isinstance(law, gumbel.Bernoulli):
-            sign = 2.0 * self.value - 1.0
-            return -jnp.log(1.0 + jnp.exp(-sign * logits)).sum(1)
-        exps = jnp.exp(logits)
-        return jnp.log((exps * self.value).sum(2) / exps.sum(2)).sum(1)
+            mass = -0.5 * square - jnp.log(scale) - 0.5 * np.log(2 * np.pi)
+        else:
+            logits = jnp.broadcast_to(law.logits, self.value.shape)
+            if isinstance(law, gumbel.Bernoulli):
+                mass = -jnp.log(1.0 + jnp.exp((1.0 - 2.0 * self.value) * logits))
+            else:
+                exps = jnp.exp(logits)
+                mass = jnp.log((exps * self.value).sum(-1) / exps.sum(-1))
+        return mass.reshape(BATCH, -1).sum(1)
 
 
 @functools.cache
 def brute_force(toy: Toy, num_samples: int = 1):
     """The exact bound L_m [B] and the gradient of its mean, over all joint values."""
     sizes = [
-        len(_NODES) if k == GAUSSIAN else k for _, n, k in toy.draws for _ in "n" * n
+        len(_NODES) if k == GAUSSIAN else k
+        for _, axes, k in toy.draws
+        for _ in range(math.prod(axes))
     ]
     joint = np.asarray(list(itertools.product(*map(range, sizes))))
-    splits = np.cumsum([n for _, n, _ in toy.draws])[:-1]
-    corners = np.split(joint, splits, axis=1)
+    corners, start = [], 0
+    for _, axes, _ in toy.draws:
+        end = start + math.prod(axes)
+        corners.append(joint[:, start:end].reshape(-1, *axes))
+        start = end
     tuples = np.indices((len(joint),) * num_samples).reshape(num_samples, -1)
 
     def at_corner(params, corner):
-        values = dict(zip([name for name, _, _ in toy.draws], corner, strict=True))
+        values = dict(zip([draw[0] for draw in toy.draws], corner, strict=True))
         nodes = {}
 
         def draw(name, distribution):
@@ -188,25 +232,35 @@ def brute_force(toy: Toy, num_samples: int = 1):
     return bound, grads
 
 
-def one_estimate(estimator, toy: Toy, num_samples=1) -> Callable:
-    """Compiles f(key, state, hyper) -> one Estimate."""
+def init_state(estimator, key, toy: Toy, num_samples=1, **hyper):
+    """An estimator's fresh state for a toy."""
     estimate = gumbel.value_and_grad(estimator, toy.program, num_samples=num_samples)
-    return jax.jit(
-        lambda key, state, hyper: estimate(
-            key, toy.params, *toy.args, state=state, **hyper
-        )
-    )
+    return estimate.init(key, toy.params, *toy.args, **hyper)
+
+
+def _make_estimate(estimator, toy: Toy, num_samples: int) -> Callable:
+    estimate = gumbel.value_and_grad(estimator, toy.program, num_samples=num_samples)
+
+    def one(key, state, hyper):
+        if state is None:
+            state = estimate.init(jax.random.key(1), toy.params, *toy.args, **hyper)
+        return estimate(key, toy.params, *toy.args, state=state, **hyper)
+
+    return one
+
+
+def one_estimate(estimator, toy: Toy, num_samples=1) -> Callable:
+    """Compiles f(key, state, hyper) -> one Estimate; state None: a fresh one."""
+    return jax.jit(_make_estimate(estimator, toy, num_samples))
 
 
 def many_estimates(estimator, toy: Toy, num_samples=1, repeats=20_000) -> Callable:
     """Compiles f(state, hyper) -> bounds, gradients of `repeats` independent calls."""
-    estimate = gumbel.value_and_grad(estimator, toy.program, num_samples=num_samples)
+    one = _make_estimate(estimator, toy, num_samples)
 
     def estimates(state, hyper):
-        def one(key):
-            return estimate(key, toy.params, *toy.args, state=state, **hyper)[:2]
-
-        return jax.vmap(one)(jax.random.split(jax.random.key(0), repeats))
+        keys = jax.random.split(jax.random.key(0), repeats)
+        return jax.vmap(lambda key: one(key, state, hyper)[:2])(keys)
 
     return jax.jit(estimates)
 
@@ -241,11 +295,14 @@ def moments(mean, variance=0.0):
     return Moments(jnp.asarray(mean), jnp.asarray(variance))
 
 
-def init_state(name: str, key, toy: Toy):
-    """An estimator's fresh state for a toy."""
-    estimator = gumbel.estimators.ESTIMATORS[name]
-    run = toy.program(toy.params, *toy.args)
-    return estimator.init(key, run, estimator.complete(1, {}))
+def mean_difference_z(one, other) -> float:
+    """The largest |difference of two means| in standard errors, over two trees."""
+    worst = 0.0
+    for a, b in zip(*map(jax.tree.leaves, (one, other)), strict=True):
+        a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
+        stderr = np.sqrt(a.var(0) / len(a) + b.var(0) / len(b)) + 1e-5
+        worst = np.maximum(worst, np.abs((a.mean(0) - b.mean(0)) / stderr).max())
+    return float(worst)
 
 
 def total_variance(grads, groups=20):

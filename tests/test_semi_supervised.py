@@ -112,8 +112,9 @@ def test_labelled_bound_is_that_of_the_observed_class():
 )
 def test_every_estimator_runs_the_program(estimator):
     _, program, params, x, _ = make_tiny()
-    estimate = jax.jit(gumbel.value_and_grad(estimator, program))
-    bound, grads, _ = estimate(jax.random.key(0), params, x)
+    estimate = gumbel.value_and_grad(estimator, program)
+    state = estimate.init(jax.random.key(1), params, x)
+    bound, grads, _ = jax.jit(estimate)(jax.random.key(0), params, x, state=state)
     assert np.isfinite(bound).all()
     for leaf in jax.tree.leaves(grads):
         assert np.isfinite(leaf).all() and (leaf != 0).any()
@@ -125,8 +126,11 @@ def test_bias_of_relaxed_gradients_against_exact():
     keep = quality.draw_parameters(program, jax.random.key(1), params, x)
 
     def moments(name, seed, count=4000):
+        estimate = gumbel.value_and_grad(name, program)
+        state = estimate.init(jax.random.key(0), params, x)
+
         def gradient(key):
-            grads = gumbel.value_and_grad(name, program)(key, params, x, kl="analytic")
+            grads = estimate(key, params, x, state=state, kl="analytic")
             leaves = zip(jax.tree.leaves(grads.grads), keep, strict=True)
             return jnp.concatenate([g.ravel() for g, kept in leaves if kept])
 

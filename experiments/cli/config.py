@@ -117,6 +117,8 @@ def common_rules() -> dict[str, Rule]:
         "objective": one_of(gumbel.programs.KL_FORMS),
         "options.baseline_decay": optional(fraction()),
         "options.variance_decay": optional(fraction()),
+        "options.normalise": optional(one_of(["gradient", "signal"])),
+        "options.centre": optional(one_of(["1/K", "1/2", "p"])),
         "options.baseline_learning_rate": optional(positive()),
         "options.control_learning_rate": optional(positive()),
         "options.scale": optional(non_negative()),

@@ -213,16 +213,17 @@ def _jitted_init(task: Task, config: FrozenConfigDict, mesh: Mesh | None) -> Cal
         )
         params = task.init(params_key)
         rows = jax.tree.map(lambda rows: rows[: config.batch_size], dict(task.data))
-        run = task.program(params, *task.batch(batch_key, rows))
-        estimator = gumbel.estimators.ESTIMATORS[config.estimator]
+        args = task.batch(batch_key, rows)
+        estimate = gumbel.value_and_grad(
+            config.estimator, task.program, num_samples=config.num_samples
+        )
         options = {"kl": config.objective, **static_options(config)}
-        complete = estimator.complete(config.num_samples, options)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             opt_state=make_optimizer(config, optimizer_hyper).init(params),
             key=key,
-            estimator_state=estimator.init(estimator_key, run, complete),
+            estimator_state=estimate.init(estimator_key, params, *args, **options),
             hyper=hyper,
             # A copy: the state is donated, and no buffer can be given away twice.
             best_params=jax.tree.map(jnp.copy, params),

@@ -73,8 +73,8 @@ def train(name: str, key, steps) -> History:
         return jax.lax.scan(step, carry, numbers)[0], seen
 
     theta = jnp.zeros(())
-    # What an estimator carries from step to step has the structure that it returns.
-    carry = theta, OPTIMIZER.init(theta), estimate(init_key, theta).state
+    state = estimator.init(init_key, theta, temperature=TEMPERATURE)
+    carry = theta, OPTIMIZER.init(theta), state
     (theta, _, _), seen = jax.lax.scan(tenth, carry, steps)
     return History(*seen, jax.nn.sigmoid(theta))
 

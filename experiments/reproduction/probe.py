@@ -140,14 +140,15 @@ class Probe:
             name: the estimator.
             steps: the number of batches; without any the state is a fresh one.
         """
-        estimate, task = self._estimate(name), self.task
-        estimator, m = ESTIMATORS[name], self.config.num_samples
-        hyper = estimator.complete(m, self.hyper(name))
+        estimate, task, hyper = self._estimate(name), self.task, self.hyper(name)
+        init = gumbel.value_and_grad(
+            name, task.program, num_samples=self.config.num_samples
+        ).init
 
         @jax.jit
         def warm(point, key, temperature, data):
             init_key, order_key = (jax.random.fold_in(key, k) for k in (INIT, ORDER))
-            fresh = estimator.init(init_key, task.program(*point), hyper)
+            fresh = init(init_key, *point, **hyper)
             if steps == 0:
                 return fresh
 
@@ -189,6 +190,7 @@ class Probe:
         except ValueError:  # too many joint values to enumerate
             if not ESTIMATORS[name].unbiased:
                 raise ConfigError(f"--reference={name}: must be unbiased") from None
-        moments = self.moments(name, count)(jax.random.key(3), 1.0, None)
+        state = self.warm_up(name, 0)(jax.random.key(3), 1.0)
+        moments = self.moments(name, count)(jax.random.key(3), 1.0, state)
         noise = float(moments.variance.sum()) / count
         return np.asarray(moments.mean), noise, f"mean of {count:,} {name}"

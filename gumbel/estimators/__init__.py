@@ -8,20 +8,15 @@ from gumbel.estimators.antithetic import arm, disarm
 from gumbel.estimators.base import COMMON_HYPER, Estimator, stateless
 from gumbel.estimators.conditional import rebar, relax, tuned_rebar
 from gumbel.estimators.control_variates import darn, muprop
-from gumbel.estimators.exact import exact
-from gumbel.estimators.hard_forward import gapped_st, gumbel_rao, reinmax
-from gumbel.estimators.pathwise import (
+from gumbel.estimators.enumeration import exact
+from gumbel.estimators.hard_forward import gapped_st, gumbel_rao, reinmax, zgr
+from gumbel.estimators.reinforce import nvil, reinforce_loo, score_function, vimco
+from gumbel.estimators.reparameterised import (
     gumbel_softmax,
     pathwise,
     slope_annealed_st,
     st_gumbel_softmax,
     straight_through,
-)
-from gumbel.estimators.score_function import (
-    nvil,
-    reinforce_loo,
-    score_function,
-    vimco,
 )
 
 ESTIMATORS: dict[str, Estimator] = {
@@ -32,6 +27,7 @@ ESTIMATORS: dict[str, Estimator] = {
     "gumbel_rao": gumbel_rao,
     "gapped_st": gapped_st,
     "reinmax": reinmax,
+    "zgr": zgr,
     "score_function": score_function,
     "nvil": nvil,
     "vimco": vimco,

@@ -7,7 +7,7 @@ Both have the right law, so f(b) − f(b') tells how the cost depends on the bit
                                     w = ½ (b − b') σ(|φ|)         DisARM: its mean
                                                                   given b and b'
 
-With several draws each has a pass of its own, in which it alone is negated: earlier
+With several draws there is a pass for each, in which it alone is negated: earlier
 draws are as in the first pass and later ones follow from it, with the same noise. With
 m samples f is the bound as a function of one of them, the others held.
 
@@ -15,30 +15,33 @@ A categorical variable is read off independent bits, k being the class if bit k 
 first that is 1 (stick breaking; the last class needs none). Bits after the first 1s of
 both passes have no effect, and their w, whose mean is 0, is left out.
 
-Legend: B batch, S samples, N variables, K categories, J bits of a variable.
+Shapes: B batch, S samples, K classes, J bits of a variable.
 """
 
-from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from gumbel.distributions import Bernoulli, Categorical, Distribution
-from gumbel.estimators.base import Estimator, stateless
+from gumbel.estimators.base import Estimator, Hyper, State, stateless
 from gumbel.estimators.baselines import with_one_replaced
-from gumbel.estimators.score_function import score_term
+from gumbel.estimators.reinforce import score_term
 from gumbel.objectives import log_mean_exp
-from gumbel.programs import Run, interpret, valued
-from gumbel.samplers import compute_dtype, logistic_noise
+from gumbel.programs import Run, interpret, over_samples, sum_variables, valued, wide
+from gumbel.samplers import logistic_noise
+
+# Log-odds of certain bits, as of a mask: none of them has a gradient.
+_CERTAIN = 1e38
 
 
 class Bits(NamedTuple):
-    """The bits that a draw was read off, each field [..., N, J].
+    """The bits that a draw was read off, each field [B, ..., J].
 
     Attributes:
         log_odds: φ, with their gradient.
-        noise: L, as drawn and not negated.
+        noise: L, before any negation.
         bits: 1[φ ± L > 0].
         seen: whether the value depends on the bit.
     """
@@ -50,9 +53,9 @@ class Bits(NamedTuple):
 
 
 def _log_odds(distribution: Distribution) -> jax.Array:
-    """Of the bits of each variable, [B, N, J]: J = 1, or K − 1 by stick breaking."""
-    logits = distribution.logits
-    logits = logits.astype(compute_dtype(logits))
+    """Of the bits of each variable, [B, ..., J]: J = 1, or K − 1 by stick breaking."""
+    logits = wide(distribution.logits)
+    logits = jnp.clip(logits, -_CERTAIN, _CERTAIN)
     if isinstance(distribution, Bernoulli):
         return logits[..., None]
     # The class against all that come after it.
@@ -61,7 +64,7 @@ def _log_odds(distribution: Distribution) -> jax.Array:
 
 
 def _value(distribution: Distribution, bits) -> tuple[jax.Array, jax.Array]:
-    """What is read off the bits, and which of them it depends on, [B, N, J]."""
+    """The value read off the bits, and the bits it depends on, [B, ..., J]."""
     if isinstance(distribution, Categorical):
         none_yet = jnp.cumprod(1.0 - bits, axis=-1)
         seen = jnp.concatenate([jnp.ones_like(bits[..., :1]), none_yet], axis=-1)
@@ -73,10 +76,10 @@ def _value(distribution: Distribution, bits) -> tuple[jax.Array, jax.Array]:
     return value.astype(distribution.logits.dtype), seen
 
 
-def _run(run: Run, key, hyper: Mapping, negated: str | None = None):
-    """One pass: log weights [S, B], and the Bits of each draw, [S, B, N, J]."""
+def _run(run: Run, key: jax.Array, hyper: Hyper, negated: str | None = None):
+    """One pass: log weights [S, B], and the Bits of each draw, [S, B, ..., J]."""
 
-    def one(index):
+    def one(key):
         drawn = {}
 
         def value_of(key, name: str, distribution: Distribution):
@@ -88,22 +91,21 @@ def _run(run: Run, key, hyper: Mapping, negated: str | None = None):
             drawn[name] = Bits(log_odds, noise, bits, seen)
             return value
 
-        sample_key = jax.random.fold_in(key, index)
-        log_w, _ = interpret(run, sample_key, valued(value_of, hyper["kl"]))
+        log_w, _ = interpret(run, key, valued(value_of, hyper["kl"]))
         return log_w, drawn
 
-    return jax.vmap(one)(jnp.arange(hyper["num_samples"]))
+    return over_samples(one, key, hyper["num_samples"])
 
 
 def _gain(log_w, other) -> jax.Array:
-    """The bound less that in which a sample is replaced by its antithesis, [S, B]."""
+    """The bound minus that in which a sample is replaced by its antithesis, [S, B]."""
     return log_mean_exp(log_w)[None] - with_one_replaced(log_w, other)
 
 
-def _antithetic(weigh: Callable[[Bits, Bits], jax.Array], **entry) -> Estimator:
+def _antithetic(weigh: Callable[[Bits, Bits], jax.Array], **fields: Any) -> Estimator:
     """The estimator with these weights w of (b, b')."""
 
-    def estimate(key, run: Run, state, hyper: Mapping):
+    def estimate(key: jax.Array, run: Run, state: State, hyper: Hyper):
         log_w, drawn = _run(run, key, hyper)
         bounds, scores = [log_mean_exp(log_w)], jnp.zeros_like(log_w[0])
         for name, first in drawn.items():
@@ -112,18 +114,20 @@ def _antithetic(weigh: Callable[[Bits, Bits], jax.Array], **entry) -> Estimator:
             bounds.append(log_mean_exp(other_log_w))
             # The other samples may be held at either pass: the mean of both.
             gain = (_gain(log_w, other_log_w) - _gain(other_log_w, log_w)) / 2.0
+            gain = jnp.expand_dims(gain, range(2, first.bits.ndim))
             weight = weigh(first, second) * jnp.maximum(first.seen, second.seen)
-            term = score_term(gain[..., None, None] * weight, first.log_odds)
-            scores = scores + term.sum(axis=(0, 2, 3)).astype(scores.dtype)
+            term = score_term(gain * weight, first.log_odds)
+            scores = scores + sum_variables(term.sum(axis=0))
         # Each pass is a fair sample, for the bound and for what is not in the draws.
         return sum(bounds) / len(bounds) + scores, state
 
     return Estimator(
         stateless,
         estimate,
+        samples=(1, None),
         unbiased=True,
         cost="(1 + n)·m: a pass, and another for each of n discrete draws",
-        **entry,
+        **fields,
     )
 
 

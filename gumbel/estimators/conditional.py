@@ -13,11 +13,11 @@ of a draw's gradient in its logits is therefore, f being the bound,
 The noise of z̃ is chosen so that z̃ = z in value (the common random numbers of REBAR's
 implementation), so a single relaxed pass gives c and its derivative for both.
 
-With several draws each has a pass of its own, in which earlier draws are hard and it
-and later ones relaxed (Tucker et al., section 3.3): the z̃ of all draws at once, given
+With several draws there is a pass for each, in which earlier draws are hard and it and
+later ones relaxed (Tucker et al., section 3.3): the z̃ of all draws at once, given
 all of b, would be biased. A draw's copies in m samples count as one.
 
-Legend: B batch, S samples, N variables, K categories, F features. Everything in nats.
+Shapes: B batch, S samples, K classes, F features. Everything in nats.
 """
 
 import math
@@ -29,14 +29,24 @@ import jax.numpy as jnp
 from flax import struct
 
 from gumbel.distributions import Bernoulli, Distribution
-from gumbel.estimators.base import Estimator, stateless
+from gumbel.estimators.base import Estimator, Hyper, State, stateless
 from gumbel.estimators.learned import descend, init_net, init_optimizer, net
-from gumbel.estimators.score_function import score_term
+from gumbel.estimators.reinforce import score_term
 from gumbel.objectives import log_mean_exp
-from gumbel.programs import Run, interpret, name_key, valued
+from gumbel.programs import (
+    Run,
+    interpret,
+    name_key,
+    over_samples,
+    sum_variables,
+    valued,
+    wide,
+)
 
-# Changes of log τ and η from what the hyper-parameters say.
+# Changes of log τ and η from the hyper-parameters, before anything is learned.
 _FRESH: Mapping[str, float] = {"log_temperature": 0.0, "scale": 0.0}
+# The most of |z|, as of a forbidden class: no gradient in τ is 0 · ∞.
+_LARGEST = 1e30
 
 
 class Drawn(NamedTuple):
@@ -46,9 +56,10 @@ class Drawn(NamedTuple):
     z: jax.Array
 
 
-def _perturbed(key, distribution: Distribution) -> jax.Array:
+def _perturbed(key: jax.Array, distribution: Distribution) -> jax.Array:
     """Logits with noise, up to a constant: the relaxed point at a temperature of 1."""
-    return distribution.relax(1.0).sample(key).y
+    z = distribution.relax(1.0).sample(key).y
+    return jnp.clip(z, -_LARGEST, _LARGEST)
 
 
 def _hard(distribution: Distribution, z) -> jax.Array:
@@ -61,10 +72,10 @@ def _soft(distribution: Distribution, z, temperature) -> jax.Array:
     return value.astype(distribution.logits.dtype)
 
 
-def _hard_pass(run: Run, key, hyper: Mapping):
+def _hard_pass(run: Run, key: jax.Array, hyper: Hyper):
     """Log weights [S, B], and each discrete draw by name."""
 
-    def one(index):
+    def one(key):
         drawn = {}
 
         def value_of(key, name: str, distribution: Distribution):
@@ -72,14 +83,13 @@ def _hard_pass(run: Run, key, hyper: Mapping):
             drawn[name] = Drawn(distribution, z)
             return _hard(distribution, z)
 
-        sample_key = jax.random.fold_in(key, index)
-        log_w, _ = interpret(run, sample_key, valued(value_of, hyper["kl"]))
+        log_w, _ = interpret(run, key, valued(value_of, hyper["kl"]))
         return log_w, drawn
 
-    return jax.vmap(one)(jnp.arange(hyper["num_samples"]))
+    return over_samples(one, key, hyper["num_samples"])
 
 
-def _relaxed_pass(run: Run, key, name: str, z, temperature, hyper: Mapping):
+def _relaxed_pass(run: Run, key, name: str, z, temperature, hyper: Hyper):
     """The bound [B], earlier draws hard, this one relaxed from z, later ones too."""
 
     def one(index, z):
@@ -101,7 +111,9 @@ def _relaxed_pass(run: Run, key, name: str, z, temperature, hyper: Mapping):
     return log_mean_exp(jax.vmap(one)(jnp.arange(hyper["num_samples"]), z))
 
 
-def path_difference(distribution: Distribution, z, slope) -> jax.Array:
+def path_difference(
+    distribution: Distribution, z: jax.Array, slope: jax.Array
+) -> jax.Array:
     """slope · (∂z/∂logits − ∂z̃/∂logits), z̃ being z in value but moved given b.
 
     z̃_k = −log(e^{−top} + e^{−l_k − G_k}) moves with top = logsumexp(l) + G_b by the
@@ -109,7 +121,7 @@ def path_difference(distribution: Distribution, z, slope) -> jax.Array:
     e^{z_k − top} ∇log softmax_k(l). A bit is the difference of two such.
 
     Args:
-        distribution: with logits [..., N] of bits or [..., N, K] of classes.
+        distribution: with logits [...] of bits or [..., K] of classes.
         z: logits with noise, shaped like them.
         slope: ∂c/∂z, shaped like them.
 
@@ -128,37 +140,38 @@ def path_difference(distribution: Distribution, z, slope) -> jax.Array:
 def _logit_gradient(params, run, key, name, draw: Drawn, bound, hyper) -> jax.Array:
     """The estimate g of the bound's gradient in a draw's logits, shaped like them."""
     distribution, z = jax.lax.stop_gradient(draw)
+    logits = wide(distribution.logits)
+    distribution = type(distribution)(logits)
     temperature = hyper["temperature"] * jnp.exp(params["log_temperature"])
     scale = hyper["scale"] + params["scale"]
 
     def control(z):
         relaxed = scale * _relaxed_pass(run, key, name, z, temperature, hyper)
-        own = jnp.zeros((len(z), len(relaxed)), relaxed.dtype)
+        free = jnp.zeros((len(z), len(relaxed)), relaxed.dtype)
         if "net" in params:
-            own = net(params["net"], _features(distribution, z, temperature))
-        # A sample's own part is a control variate for that sample alone.
-        return relaxed.sum() + own.sum(), relaxed[None] + own
+            free = net(params["net"], _features(distribution, z, temperature))
+        # The network of a sample is a control variate for that sample alone.
+        return relaxed.sum() + free.sum(), relaxed[None] + free
 
     slope, value = jax.grad(control, has_aux=True)(z)
     score = _hard(distribution, z) - distribution.mean()
     signal = jax.lax.stop_gradient(bound)[None] - value
-    signal = signal.reshape(*signal.shape, *[1] * (score.ndim - 2))
+    signal = jnp.expand_dims(signal, range(2, score.ndim))
     return signal * score + path_difference(distribution, z, slope)
 
 
 def _features(distribution: Distribution, z, temperature) -> jax.Array:
-    """What RELAX's net sees: the relaxed sample and the logits, [S, B, F]."""
+    """The input of RELAX's network: the relaxed sample and the logits, [S, B, F]."""
     pair = (_soft(distribution, z, temperature), distribution.logits)
     return jnp.concatenate([x.reshape(*x.shape[:2], -1) for x in pair], axis=-1)
 
 
 def _with_gradient(logits, gradient) -> jax.Array:
     """A term [B] that is 0 and has a given gradient in the logits, [S, B, …]."""
-    term = score_term(gradient, logits)
-    return term.sum(axis=(0, *range(2, term.ndim)))
+    return sum_variables(score_term(gradient, logits).sum(axis=0))
 
 
-def _rebar(key, run: Run, state, hyper: Mapping):
+def _rebar(key: jax.Array, run: Run, state: State, hyper: Hyper):
     log_w, drawn = _hard_pass(run, key, hyper)
     surrogate = bound = log_mean_exp(log_w)
     for name, draw in drawn.items():
@@ -171,14 +184,14 @@ def _rebar(key, run: Run, state, hyper: Mapping):
 class Control:
     """A draw's control variate and its optimiser's state.
 
-    `params` holds the changes of log τ and η, and RELAX's net.
+    `params` holds the changes of log τ and η, and RELAX's network.
     """
 
     params: Any
     opt_state: Any
 
 
-def _learned(key, run: Run, state: Mapping[str, Control], hyper: Mapping):
+def _learned(key: jax.Array, run: Run, state: Mapping[str, Control], hyper: Hyper):
     log_w, drawn = _hard_pass(run, key, hyper)
     surrogate = bound = log_mean_exp(log_w)
     new_state = {}
@@ -203,7 +216,7 @@ def _learned(key, run: Run, state: Mapping[str, Control], hyper: Mapping):
 def _init_with(net_params: Callable[[Any, int], dict]):
     """An `init` with a Control a draw; net_params: (key, F) -> more of its params."""
 
-    def init(key, run: Run, hyper: Mapping) -> dict[str, Control]:
+    def init(key: jax.Array, run: Run, hyper: Hyper) -> dict[str, Control]:
         _, drawn = jax.eval_shape(lambda k: _hard_pass(run, k, hyper), key)
         state = {}
         for name, draw in drawn.items():
@@ -216,7 +229,8 @@ def _init_with(net_params: Callable[[Any, int], dict]):
     return init
 
 
-_ENTRY = {
+_FIELDS: dict[str, Any] = {
+    "samples": (1, None),
     "unbiased": True,
     "cost": "(1 + n)·m: a pass, and a relaxed one for each draw",
 }
@@ -230,7 +244,7 @@ rebar = Estimator(
     "g = (f(b) − c(z̃)) ∇log q(b) + ∇c(z) − ∇c(z̃), c = η f(σ(z/τ)), η = scale and "
     "τ = temperature, z̃ = z in value. Each of several layers has the pass of their "
     "section 3.3. Classes by conditional Gumbels.",
-    **_ENTRY,
+    **_FIELDS,
 )
 
 tuned_rebar = Estimator(
@@ -241,7 +255,7 @@ tuned_rebar = Estimator(
     "learned by Adam down the variance of the estimate, here of the gradient in the "
     "draw's logits, from one sample of it. temperature and scale are where they start; "
     "the state holds the changes of log τ and of η.",
-    **_ENTRY,
+    **_FIELDS,
 )
 
 relax = Estimator(
@@ -249,7 +263,8 @@ relax = Estimator(
     _learned,
     hyper=_LEARNED,
     reference="Grathwohl, Choi, Wu, Roeder & Duvenaud 2018, RELAX: REBAR's control "
-    "variate and a free-form one, c = η f(σ(z/τ)) + r, r a net of one tanh layer that "
-    "sees σ(z/τ) and the draw's logits. Net, τ and η are learned as in tuned_rebar.",
-    **_ENTRY,
+    "variate and a free-form one, c = η f(σ(z/τ)) + r, r a network of one tanh layer "
+    "that sees σ(z/τ) and the draw's logits. Net, τ and η are learned as in "
+    "tuned_rebar.",
+    **_FIELDS,
 )

@@ -5,7 +5,7 @@ draws, though only their corners are ever drawn: a first-order Taylor expansion 
 is subtracted from the learning signal. MuProp adds its expectation back and is
 unbiased, DARN does not and is biased.
 
-Legend: B batch, N variables, K categories. Everything in nats.
+Shapes: B batch, K classes. Everything in nats.
 """
 
 import functools
@@ -14,8 +14,9 @@ from collections.abc import Mapping
 import jax
 import jax.numpy as jnp
 
+from gumbel.checks import check_choice
 from gumbel.distributions import Categorical, Distribution, Normal
-from gumbel.estimators.base import Estimator
+from gumbel.estimators.base import Estimator, Hyper
 from gumbel.estimators.baselines import (
     MOMENTS_HYPER,
     Moments,
@@ -24,8 +25,17 @@ from gumbel.estimators.baselines import (
     init_moments,
     normalised,
 )
-from gumbel.estimators.score_function import discrete, score_term
-from gumbel.programs import Node, Run, Sampler, hard, interpret, valued
+from gumbel.estimators.reinforce import discrete, score_term
+from gumbel.programs import (
+    Node,
+    Run,
+    Sampler,
+    hard,
+    interpret,
+    sum_variables,
+    valued,
+    wide,
+)
 
 Shifts = Mapping[str, jax.Array]
 
@@ -35,9 +45,10 @@ def _mean_field(shifts: Shifts, kl: str) -> Sampler:
     return valued(lambda key, name, law: law.mean() + shifts[name], kl)
 
 
-def _muprop(key, run: Run, moments: Moments, hyper: Mapping):
+def _muprop(key: jax.Array, run: Run, moments: Moments, hyper: Hyper):
     key, scale = jax.random.fold_in(key, 0), moments.scale
-    scaled = normalised(run, lambda name: scale)
+    scaled = normalised(run, lambda name: scale, hyper)
+    share_scale = scale if hyper["normalise"] == "gradient" else 1.0
     log_w, nodes = interpret(scaled, key, hard(hyper["kl"]))
     nodes = discrete(nodes)
 
@@ -55,65 +66,67 @@ def _muprop(key, run: Run, moments: Moments, hyper: Mapping):
     # itself, whose share f̄'_d·∇μ_d is added back.
     surrogate = log_w
     for name, node in nodes.items():
-        mean, slope = node.distribution.mean(), slopes[name]
-        baseline = baseline + _inner(slope, node.value - mean)
-        share = score_term(slope / scale, mean)
-        surrogate = surrogate + share.reshape(len(log_w), -1).sum(axis=1)
+        mean, slope = wide(node.distribution.mean()), wide(slopes[name])
+        baseline = baseline + sum_variables(slope * (wide(node.value) - mean))
+        surrogate = surrogate + sum_variables(score_term(slope / share_scale, mean))
     signal = jax.lax.stop_gradient(log_w - baseline)
     signal, moments = centre(signal, moments, hyper)
     joint_log_q = sum((n.log_q for n in nodes.values()), start=jnp.zeros_like(log_w))
     return surrogate + score_term(signal / scale, joint_log_q), moments
 
 
-def _inner(a, b) -> jax.Array:
-    return (a * b).reshape(a.shape[0], -1).sum(axis=1)
-
-
-def _variables(run: Run, key) -> dict[str, jax.ShapeDtypeStruct]:
-    """The shape [B, N] and dtype of each discrete draw, in the order drawn."""
-    found = {}
+def _variables(run: Run, key: jax.Array) -> dict[str, jax.ShapeDtypeStruct]:
+    """The shape [B, ...] and dtype of each draw's log mass, in the order drawn."""
+    shapes = {}
 
     def record(key, name: str, distribution: Distribution) -> Node:
         node = hard()(key, name, distribution)
         if not isinstance(distribution, Normal):
-            found[name] = jax.eval_shape(distribution.log_prob, node.value)
+            shapes[name] = jax.eval_shape(distribution.log_prob, node.value)
         return node
 
     jax.eval_shape(lambda k: interpret(run, k, record)[0], key)
-    return found
+    return shapes
 
 
-def _init_darn(key, run: Run, hyper: Mapping) -> dict[str, Moments]:
+def _init_darn(key: jax.Array, run: Run, hyper: Hyper) -> dict[str, Moments]:
     del hyper
     return {name: init_moments() for name in _variables(run, key)}
 
 
-def _centre(distribution: Distribution):
-    """z̄: the middle of a variable's values, 1/2 or 1/K."""
-    if isinstance(distribution, Categorical):
-        return 1.0 / distribution.logits.shape[-1]
-    return 0.5
+def _centre_of(distribution: Distribution, centre: str):
+    """z̄ of a class variable: 1/2, 1/K for each of K possible classes, or the mean."""
+    mean = distribution.mean()
+    if centre == "p":
+        return mean
+    possible = (mean > 0).astype(mean.dtype)
+    if centre == "1/2":
+        return possible / 2.0
+    return possible / possible.sum(axis=-1, keepdims=True)
 
 
-def _towards_centre(shifts: Shifts, kl: str) -> Sampler:
-    """Draws return a sample z moved by shift · (z − z̄), a shift per variable [B, N]."""
+def _away_from_centre(shifts: Shifts, hyper: Hyper) -> Sampler:
+    """Draws return a sample z moved by shift · (z − z̄), with shifts [B, ...]."""
+    check_choice("centre", hyper["centre"], ("1/K", "1/2", "p"))
 
     def value_of(key, name: str, distribution: Distribution):
-        value, shift = distribution.sample(key), shifts[name]
+        value, shift, centre = distribution.sample(key), shifts[name], 0.5
         if isinstance(distribution, Categorical):
             shift = shift[..., None]
-        return value + shift * (value - _centre(distribution))
+            centre = jax.lax.stop_gradient(_centre_of(distribution, hyper["centre"]))
+        step = shift * (value - centre).astype(shift.dtype)
+        return value + step.astype(value.dtype)
 
-    return valued(value_of, kl)
+    return valued(value_of, hyper["kl"])
 
 
-def _darn(key, run: Run, state: Mapping[str, Moments], hyper: Mapping):
+def _darn(key: jax.Array, run: Run, state: Mapping[str, Moments], hyper: Hyper):
     key = jax.random.fold_in(key, 0)
     variables = _variables(run, key)
     zeros = {name: jnp.zeros(v.shape, v.dtype) for name, v in variables.items()}
 
     def sampled(run: Run, shifts: Shifts):
-        log_w, nodes = interpret(run, key, _towards_centre(shifts, hyper["kl"]))
+        log_w, nodes = interpret(run, key, _away_from_centre(shifts, hyper))
         nodes = discrete(nodes)
         log_q = {name: n.distribution.log_prob(n.value) for name, n in nodes.items()}
         return log_w, log_q
@@ -130,11 +143,11 @@ def _darn(key, run: Run, state: Mapping[str, Moments], hyper: Mapping):
         signals = {**signals, name: signal}
 
     # The same pass again, which a compiler merges: only its gradient differs.
-    scaled = normalised(run, lambda name: state[name].scale)
+    scaled = normalised(run, lambda name: state[name].scale, hyper)
     surrogate, log_q = sampled(scaled, zeros)
     for name, signal in signals.items():
         score = score_term(signal / state[name].scale, log_q[name])
-        surrogate = surrogate + score.sum(axis=1)
+        surrogate = surrogate + sum_variables(score)
     return surrogate, new_state
 
 
@@ -147,19 +160,20 @@ muprop = Estimator(
     cost="2: a sample and the mean-field pass",
     reference="Gu, Levine, Sutskever & Mnih 2016. signal = f(z) − f̄ − Σ f̄'·(z − μ), "
     "f̄ and f̄' from the mean-field pass; Σ f̄'·∇μ added back, μ the mean of a draw "
-    "given the sampled ones before it. baseline_decay and variance_decay as in "
-    "score_function.",
+    "given the sampled ones before it. baseline_decay, variance_decay and normalise as "
+    "in score_function: 'signal' divides neither the KL's gradient nor Σ f̄'·∇μ.",
 )
 
 darn = Estimator(
     _init_darn,
     _darn,
-    hyper=MOMENTS_HYPER,
+    hyper={**MOMENTS_HYPER, "centre": "1/K"},
     samples=(1, 1),
     cost="1, and a backward pass for each draw",
     reference="Gregor, Danihelka, Mnih, Blundell & Wierstra 2014. For each variable "
     "signal = f(z) − b, b = f(z) + f'(z)·(z̄ − z) the expansion of f(z̄) about the "
-    "sample, its correction term dropped. z̄ = 1/2: unbiased for quadratic f; z̄ = 1/K "
-    "for each of K classes (our choice): unbiased for linear f. baseline_decay and "
-    "variance_decay as in score_function, of each draw's own signals.",
+    "sample, its correction term dropped. z̄ = 1/2 for bits: unbiased for quadratic f. "
+    "For classes the papers do not say it: centre is '1/K', '1/2' or 'p', the mean; "
+    "all are unbiased for linear f. baseline_decay, variance_decay and normalise as in "
+    "score_function, for the signals of each draw.",
 )

@@ -1,49 +1,58 @@
 """A hard sample forward, a better gradient than straight-through's backward.
 
 All are pathwise estimators with the exact sample D for a value; they differ in the
-soft value whose gradient stands for D's. Biased, but for what is said of each.
-
-Legend: B batch, N variables, K categories.
+soft value whose gradient replaces that of D. Biased, but for what is said of each.
 """
-
-from collections.abc import Mapping
 
 import jax
 import jax.numpy as jnp
 
 from gumbel.checks import check_count, check_non_negative
 from gumbel.conditionals import conditional_gumbel, conditional_logistic
-from gumbel.distributions import Bernoulli, Categorical, Distribution
-from gumbel.estimators.pathwise import hard_value, pathwise
-from gumbel.samplers import compute_dtype, straight_through
+from gumbel.distributions import Bernoulli, Distribution
+from gumbel.estimators.base import Hyper
+from gumbel.estimators.reparameterised import hard_value, pathwise
+from gumbel.programs import wide
+from gumbel.samplers import straight_through
+
+
+def _squash(distribution: Distribution):
+    return jax.nn.sigmoid if isinstance(distribution, Bernoulli) else jax.nn.softmax
+
+
+def _finite(logits):
+    """Logits of which those that are infinite, as a mask's are, have no gradient."""
+    logits = wide(logits)
+    return jnp.where(jnp.isinf(logits), 0.0, logits)
 
 
 def _moved(logits, target, temperature):
     """target/τ, with the gradient of logits/τ."""
+    logits = _finite(logits)
     return (logits + jax.lax.stop_gradient(target - logits)) / temperature
 
 
-def _gumbel_rao_value(key, distribution: Distribution, hyper: Mapping):
+def _hard(value, soft):
+    return straight_through(value, soft.astype(value.dtype))
+
+
+def _gumbel_rao_value(key, distribution: Distribution, hyper: Hyper):
     check_count("inner_samples", hyper["inner_samples"])
-    match distribution:
-        case Bernoulli(logits):
-            conditional, squash = conditional_logistic, jax.nn.sigmoid
-        case Categorical(logits):
-            conditional, squash = conditional_gumbel, jax.nn.softmax
-        case _:
-            return distribution.sample(key)
+    logits = distribution.logits
+    is_bit = isinstance(distribution, Bernoulli)
+    conditional = conditional_logistic if is_bit else conditional_gumbel
     value_key, noise_key = jax.random.split(key)
     value = distribution.sample(value_key)
     shape = (hyper["inner_samples"], *logits.shape)
-    wide = jnp.broadcast_to(logits.astype(compute_dtype(logits)), shape)
-    z = conditional(noise_key, wide, jnp.broadcast_to(value, shape))
+    logits = jnp.broadcast_to(wide(logits), shape)
+    z = conditional(noise_key, logits, jnp.broadcast_to(value, shape))
     # At fixed G, as in Gumbel-Softmax: the mean over D and z is ST-GS's only so.
-    soft = squash(_moved(wide, z, hyper["temperature"])).mean(axis=0)
-    return straight_through(value, soft.astype(logits.dtype))
+    soft = _squash(distribution)(_moved(logits, z, hyper["temperature"]))
+    return _hard(value, soft.mean(axis=0))
 
 
 def expected_gap(log_p, log_rest):
-    """By how much the class drawn leads after Gumbel-Max, on average: −log(1 − p)/p.
+    """The mean lead of the class drawn after Gumbel-Max: −log(1 − p)/p.
 
     Args:
         log_p: log mass of the class drawn, [...].
@@ -58,57 +67,59 @@ def expected_gap(log_p, log_rest):
     return -log_not_p / p
 
 
-def _gapped_value(key, distribution: Distribution, hyper: Mapping):
+def _gapped_value(key, distribution: Distribution, hyper: Hyper):
     value, gap = distribution.sample(key), hyper["gap"]
     if gap is not None:
         check_non_negative("gap", gap)
-    match distribution:
-        case Bernoulli(logits):
-            logits = logits.astype(compute_dtype(logits))
-            sign = 2.0 * value - 1.0
-            if gap is None:
-                gap = expected_gap(
-                    jax.nn.log_sigmoid(sign * logits),
-                    jax.nn.log_sigmoid(-sign * logits),
-                )
-            target, squash = sign * jnp.maximum(sign * logits, gap), jax.nn.sigmoid
-        case Categorical(logits):
-            logits, chosen = logits.astype(compute_dtype(logits)), value == 1
-            if gap is None:
-                log_p = jax.nn.log_softmax(logits)
-                log_rest = jnp.where(chosen, -jnp.inf, log_p)
-                gap = expected_gap(
-                    jnp.where(chosen, log_p, 0.0).sum(-1),
-                    jax.nn.logsumexp(log_rest, axis=-1),
-                )[..., None]
-            top = logits.max(axis=-1, keepdims=True)
-            target = jnp.where(chosen, top, jnp.minimum(logits, top - gap))
-            squash = jax.nn.softmax
-        case _:
-            return value
-    soft = squash(_moved(logits, target, hyper["temperature"]))
-    return straight_through(value, soft.astype(value.dtype))
+    logits = wide(distribution.logits)
+    if isinstance(distribution, Bernoulli):
+        sign = 2.0 * value.astype(logits.dtype) - 1.0
+        if gap is None:
+            log_p, log_rest = (jax.nn.log_sigmoid(s * logits) for s in (sign, -sign))
+            gap = expected_gap(log_p, log_rest)
+        target = sign * jnp.maximum(sign * logits, gap)
+    else:
+        chosen = value == 1
+        if gap is None:
+            log_p = jax.nn.log_softmax(logits)
+            log_rest = jnp.where(chosen, -jnp.inf, log_p)
+            gap = expected_gap(
+                jnp.where(chosen, log_p, 0.0).sum(-1),
+                jax.nn.logsumexp(log_rest, axis=-1),
+            )[..., None]
+        top = logits.max(axis=-1, keepdims=True)
+        target = jnp.where(chosen, top, jnp.minimum(logits, top - gap))
+    return _hard(
+        value, _squash(distribution)(_moved(logits, target, hyper["temperature"]))
+    )
 
 
 def _at_mean(distribution: Distribution, mean):
     """A term with the derivative that the mean of a distribution has at `mean`."""
-    mean = jax.lax.stop_gradient(mean)
-    match distribution:
-        case Bernoulli(logits):
-            return mean * (1.0 - mean) * logits
-        case Categorical(logits):
-            return mean * (logits - (mean * logits).sum(axis=-1, keepdims=True))
+    mean, logits = jax.lax.stop_gradient(mean), _finite(distribution.logits)
+    if isinstance(distribution, Bernoulli):
+        return mean * (1.0 - mean) * logits
+    return mean * (logits - (mean * logits).sum(axis=-1, keepdims=True))
 
 
-def _reinmax_value(key, distribution: Distribution, hyper: Mapping):
+def _reinmax_value(key, distribution: Distribution, hyper: Hyper):
     value = distribution.sample(key)
-    if not isinstance(distribution, Bernoulli | Categorical):
-        return value
-    flat = type(distribution)(distribution.logits / hyper["temperature"])
-    midpoint = (value + flat.mean()) / 2.0
+    logits = wide(distribution.logits)
+    squash = _squash(distribution)
+    midpoint = (value.astype(logits.dtype) + squash(logits / hyper["temperature"])) / 2
     soft = 2.0 * _at_mean(distribution, midpoint)
-    soft = soft - 0.5 * _at_mean(distribution, distribution.mean())
-    return straight_through(value, soft.astype(value.dtype))
+    return _hard(value, soft - 0.5 * _at_mean(distribution, squash(logits)))
+
+
+def _zgr_value(key, distribution: Distribution, hyper: Hyper):
+    del hyper
+    value, mean = distribution.sample(key), distribution.mean()
+    log_q = distribution.log_prob(value)
+    if not isinstance(distribution, Bernoulli):
+        log_q = log_q[..., None]
+    mean = mean.astype(log_q.dtype)
+    score = jax.lax.stop_gradient(value.astype(log_q.dtype) - mean) * log_q
+    return _hard(value, (mean + score) / 2.0)
 
 
 gumbel_rao = pathwise(
@@ -137,4 +148,12 @@ reinmax = pathwise(
     "backward 2J((D + softmax(logits/τ))/2) − J(softmax(logits))/2, with "
     "J(p) = diag(p) − ppᵀ. Second order, Heun's method: at τ = 1 without bias for a "
     "cost of one layer that is quadratic in each variable. A bit is a class of two.",
+)
+
+zgr = pathwise(
+    hard_value(_zgr_value),
+    reference="Shekhovtsov 2023, ZGR: a hard sample D forward, the gradient of "
+    "½ (p + (D − p) log q(D)) backward, p the mean: the mean of straight-through and "
+    "of darn at z̄ = p, and the limit τ → 0 of gumbel_rao; for bits it is darn. Without "
+    "bias for costs that are quadratic in each variable; no hyper-parameter.",
 )

@@ -1,6 +1,6 @@
-"""The small nets that estimators learn by the way, and a step of their optimiser.
+"""Small networks that estimators learn as they go, and a step of their optimiser.
 
-Legend: F features, H hidden units.
+Shapes: F features, H hidden units.
 """
 
 from typing import Any
@@ -10,14 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-# H, the width of the one hidden layer.
+# H, the width of the hidden layer.
 HIDDEN = 100
+# Features beyond this are masks, of which a network learns nothing.
+_LARGEST = 1e6
 
 _ADAM = optax.scale_by_adam()
 
 
-def init_net(key, num_features: int) -> dict[str, jax.Array]:
-    """Parameters of a net that is 0 everywhere, ready to learn.
+def init_net(key: jax.Array, num_features: int) -> dict[str, jax.Array]:
+    """Parameters of a network whose output is 0 before it learns.
 
     Args:
         key: a typed PRNG key.
@@ -28,9 +30,10 @@ def init_net(key, num_features: int) -> dict[str, jax.Array]:
     return {"hidden": hidden, "bias": jnp.zeros(HIDDEN), "out": jnp.zeros(HIDDEN)}
 
 
-def net(params, features) -> jax.Array:
+def net(params: Any, features: jax.Array) -> jax.Array:
     """One tanh layer and a linear one without a bias: [..., F] -> [...]."""
     features = features.astype(params["hidden"].dtype)
+    features = jnp.where(jnp.abs(features) > _LARGEST, 0.0, features)
     flat = features.reshape(-1, features.shape[-1])
     hidden = jnp.tanh(flat @ params["hidden"] + params["bias"][None])
     return (hidden @ params["out"]).reshape(features.shape[:-1])
@@ -45,7 +48,7 @@ def descend(params, opt_state, grads, learning_rate) -> tuple[Any, Any]:
     """One step of Adam down a gradient.
 
     Args:
-        params: what is learned.
+        params: the parameters.
         opt_state: of the step before.
         grads: shaped like the parameters.
         learning_rate: a scalar.
@@ -53,6 +56,8 @@ def descend(params, opt_state, grads, learning_rate) -> tuple[Any, Any]:
     Returns:
         Parameters and optimiser state after the step.
     """
-    updates, opt_state = _ADAM.update(grads, opt_state)
+    # optax raises decays to the power of an integer, which strict promotion refuses.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, opt_state = _ADAM.update(grads, opt_state)
     step = jax.tree.map(lambda u: -learning_rate * u, updates)
     return optax.apply_updates(params, step), opt_state

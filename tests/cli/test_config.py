@@ -159,6 +159,8 @@ def test_samples_must_suit_the_estimator(monkeypatch):
 OPTIONS = {
     "baseline_decay": 0.5,
     "variance_decay": 0.5,
+    "normalise": "signal",
+    "centre": "1/2",
     "baseline_learning_rate": 0.5,
     "control_learning_rate": 0.5,
     "scale": 0.0,

@@ -8,7 +8,7 @@ import pytest
 from scipy import integrate, special, stats
 
 import gumbel
-from enumeration import TOYS, brute_force
+from enumeration import TOYS, brute_force, init_state, make_toy
 
 TOY = TOYS["2-3-elbo"]
 
@@ -153,27 +153,44 @@ def test_one_compilation_for_an_annealed_run():
     assert (bounds[0] != bounds[1]).any()
 
 
-def test_an_estimator_of_the_users_own():
-    # Antithetic Bernoulli straight-through, with a state that counts its calls.
+def mean_field(key, name, distribution):
+    """The recipe's sampler: no noise at all."""
+    del key, name
+    return gumbel.programs.discrete_node(distribution.mean(), distribution)
+
+
+def test_the_recipe_for_an_estimator_of_the_users_own():
+    own = gumbel.estimators.pathwise(lambda hyper: mean_field)
+    for m in (1, 5):
+        result = call(own, TOYS["2-cost"], num_samples=m)
+        assert result.state == () and (result.grads["in0"] != 0).any()
+        bound = call(own, TOYS["2-cost"]).bound
+        np.testing.assert_allclose(result.bound, bound, rtol=1e-6)
+    noisy = gumbel.estimators.pathwise(lambda hyper: gumbel.programs.hard())
+    one, five = (call(noisy, TOYS["2-cost"], num_samples=m).bound for m in (1, 5))
+    assert (one != five).any(), "five samples are drawn"
+
+
+def test_an_estimator_of_the_users_own_with_a_state_and_a_single_sample():
     def init(key, run, hyper):
         return jnp.zeros((), jnp.int32)
 
     def estimate(key, run, state, hyper):
-        def sampler(key, name, distribution):
-            del key, name
-            p = hyper["sharpness"] * distribution.mean()
-            return gumbel.programs.discrete_node(p, distribution, hyper["kl"])
-
-        log_w, nodes = gumbel.programs.interpret(run, key, sampler)
-        assert list(nodes) == ["z0"]
-        return log_w, state + 1
+        scaled = lambda key, name, law: gumbel.programs.discrete_node(  # noqa: E731
+            hyper["sharpness"] * law.mean(), law
+        )
+        return gumbel.programs.interpret(run, key, scaled)[0], state + 1
 
     own = gumbel.Estimator(init, estimate, hyper={"sharpness": 1.0})
-    first = call(own, TOYS["2-cost"], sharpness=0.5)
-    assert int(first.state) == 1
-    again = call(own, TOYS["2-cost"], state=first.state)
-    assert int(again.state) == 2
-    assert (again.bound != first.bound).any()
+    toy = TOYS["2-cost"]
+    f = gumbel.value_and_grad(own, toy.program)
+    state = f.init(jax.random.key(0), toy.params, *toy.args)
+    results = [call(own, toy, state=state, sharpness=s) for s in (1.0, 0.5)]
+    assert [int(result.state) for result in results] == [1, 1]
+    assert (results[0].bound != results[1].bound).any()
+    # It runs the program once: five samples would be recorded and one be drawn.
+    with pytest.raises(ValueError, match="num_samples=5: must be an integer from 1 to"):
+        gumbel.value_and_grad(own, toy.program, num_samples=5)
 
 
 def test_training_with_an_estimator_maximises_the_exact_bound():
@@ -223,6 +240,31 @@ def test_training_with_an_estimator_maximises_the_exact_bound():
             {"estimator": "gumbel_softmax", "kl": "closed"},
             "kl='closed': must be one of relaxed_density, soft_mass, analytic",
         ),
+        (
+            {"estimator": "slope_annealed_st", "slope": 0.0},
+            "slope=0.0: must be a positive finite",
+        ),
+        (
+            {"estimator": "reinforce_loo", "replicates": 1},
+            "replicates=1: must be an integer ≥ 2",
+        ),
+        (
+            {"estimator": "gumbel_rao", "inner_samples": 2.5},
+            "inner_samples=2.5: must be an integer",
+        ),
+        (
+            {"estimator": "gapped_st", "gap": -1.0},
+            "gap=-1.0: must be a non-negative finite number",
+        ),
+        (
+            {"estimator": "vimco", "num_samples": 1},
+            "num_samples=1: must be an integer ≥ 2 for the estimator vimco",
+        ),
+        (
+            {"estimator": "muprop", "num_samples": 2},
+            "num_samples=2: must be an integer from 1 to 1",
+        ),
+        ({"estimator": "arm"}, "distribution=Categorical: the estimator arm supports"),
     ],
 )
 def test_bad_arguments_are_named(arguments, message):
@@ -242,3 +284,64 @@ def test_an_estimator_refuses_families_and_samples_it_does_not_support():
         call(only, TOYS["2-cost"], num_samples=2)
     with pytest.raises(ValueError, match="num_samples=0: must be an integer ≥ 1"):
         gumbel.evaluate(TOY.program, num_samples=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "hyper", "message"),
+    [
+        ("score_function", {"baseline_decay": 1.5}, "=1.5: must be from 0 to 1"),
+        ("nvil", {"variance_decay": -0.1}, "variance_decay=-0.1: must be from 0 to 1"),
+        (
+            "muprop",
+            {"normalise": "all"},
+            "normalise='all': must be one of gradient, si",
+        ),
+        ("darn", {"centre": "0"}, "centre='0': must be one of 1/K, 1/2, p"),
+    ],
+)
+def test_bad_options_of_estimators_that_learn_are_named(name, hyper, message):
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(
+            lambda: call(
+                name, TOY, state=init_state(name, jax.random.key(0), TOY), **hyper
+            )
+        )
+
+
+def test_bad_keys_and_programs_are_named():
+    f = gumbel.value_and_grad("straight_through", TOY.program)
+    evaluate = gumbel.evaluate(TOY.program, num_samples=3)
+    for use in (f, f.init, evaluate):
+        for key in (jax.random.split(jax.random.key(0)), jnp.zeros(2, "uint32")):
+            with pytest.raises(ValueError, match="key has "):
+                use(key, TOY.params, *TOY.args)
+    with pytest.raises(ValueError, match="of no use without an estimator"):
+        evaluate(jax.random.key(0), TOY.params, *TOY.args, slope=2.0)
+    flat = gumbel.value_and_grad("straight_through", lambda params, x: params * x)
+    with pytest.raises(
+        ValueError, match=r"must be a function run\(draw\) -> log_w \[B"
+    ):
+        flat(jax.random.key(0), 1.0, 2.0)
+    with pytest.raises(ValueError, match="estimator='gumble': must be one of"):
+        gumbel.evaluate(TOY.program, num_samples=3, estimator="gumble")
+
+
+def test_a_temperature_broadcasts_against_the_variables_or_is_refused():
+    # Equal temperatures, a scalar or one a variable: the same estimate.
+    toy = make_toy((2, 3), True)
+    for name in ("gumbel_softmax", "st_gumbel_softmax", "gumbel_rao", "gapped_st"):
+        results = [
+            call(name, toy, temperature=jnp.full(shape, 0.6))
+            for shape in ((), (2,), (2, 2), (2, 1))
+        ]
+        for result in results[1:]:
+            np.testing.assert_allclose(result.bound, results[0].bound, rtol=1e-5)
+        with pytest.raises(ValueError, match="temperature"):
+            call(name, toy, temperature=jnp.full(3, 0.6))
+    for name in ("reinmax", "rebar", "relax"):
+        state = init_state(name, jax.random.key(0), toy)
+        one, each = (
+            call(name, toy, state=state, temperature=jnp.full(shape, 0.6)).grads["in0"]
+            for shape in ((), (2, 2))
+        )
+        np.testing.assert_allclose(each, one, rtol=1e-4, atol=1e-6)

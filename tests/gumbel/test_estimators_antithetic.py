@@ -7,7 +7,6 @@ import pytest
 
 import gumbel
 from enumeration import (
-    MIXED,
     TOYS,
     Toy,
     assert_falls,
@@ -15,7 +14,6 @@ from enumeration import (
     many_estimates,
     max_z,
     normal,
-    one_estimate,
     total_variance,
     worst_z,
 )
@@ -25,11 +23,9 @@ from gumbel.estimators import ESTIMATORS, antithetic
 @pytest.mark.parametrize(
     ("name", "toy"),
     [
-        ("arm", "2-elbo"),
         ("arm", "2-2-cost"),
         ("disarm", "2-2-elbo"),
         ("disarm", "3-cost"),
-        ("disarm", "2-3-cost"),
         ("disarm", "3-2-elbo"),
     ],
 )
@@ -49,10 +45,6 @@ def test_unbiased_for_the_multi_sample_bound(name, toy, num_samples):
     assert worst_z(estimates[1], brute_force(TOYS[toy])[1]) > 10, "another bound's"
 
 
-def test_gaussian_draws_before_and_after_a_class():
-    assert max_z("disarm", MIXED) < 5
-
-
 def test_without_its_factor_it_is_biased():
     wrong = antithetic._antithetic(lambda first, second: (first.bits - second.bits) / 2)
     assert max_z(wrong, TOYS["2-cost"]) > 10
@@ -69,7 +61,7 @@ def bit_toy(log_odds):
         return run
 
     params = {"log_odds": jnp.full((1, 1), log_odds)}
-    return Toy(program, params, (jnp.asarray([[0.5, 2.0]]),), (("b", 1, 2),))
+    return Toy(program, params, (jnp.asarray([[0.5, 2.0]]),), (("b", (1,), 2),))
 
 
 @pytest.mark.parametrize("log_odds", [0.0, 0.7, -1.5])
@@ -149,43 +141,3 @@ def test_a_class_of_two_is_a_bit():
         np.testing.assert_allclose(other.bound, bits.bound, rtol=1e-6)
         np.testing.assert_allclose(other.grads["w"], bits.grads["w"], atol=1e-6)
     assert np.abs(bits.grads["w"]).max() > 0.1
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
-def test_finite_at_extreme_logits_and_traced_once(dtype):
-    rng, traces = np.random.default_rng(0), []
-    params = {
-        "bits": (1000 * normal(rng, 20, 3)).astype(dtype),
-        "classes": (1000 * normal(rng, 20, 2, 5)).astype(dtype),
-    }
-
-    def program(params, x):
-        def run(draw):
-            bits = draw("bits", gumbel.Bernoulli(params["bits"]))
-            classes = draw("classes", gumbel.Categorical(params["classes"])).value
-            exact = ((classes == 0) | (classes == 1)).all((1, 2))
-            exact &= (classes.sum(2) == 1).all(1)
-            return jnp.where(exact, bits.value.sum(1) + classes[:, 0, 0], jnp.nan)
-
-        return run
-
-    @jax.jit
-    def estimate(params, temperature):
-        traces.append(None)
-        return gumbel.value_and_grad("disarm", program, num_samples=2)(
-            jax.random.key(0), params, None, temperature=temperature
-        )
-
-    for temperature in (1.0, 0.5):
-        result = estimate(params, temperature)
-        assert result.bound.dtype == jnp.float32
-        finite = jax.tree.map(lambda x: jnp.isfinite(x).all(), result)
-        assert all(jax.tree.leaves(finite))
-    assert len(traces) == 1
-
-
-def test_arm_is_for_bits():
-    with pytest.raises(ValueError) as error:
-        one_estimate("arm", TOYS["2-3-cost"])(jax.random.key(0), None, {})
-    message = "distribution=Categorical: the estimator arm supports Bernoulli, Normal"
-    assert message in str(error.value)

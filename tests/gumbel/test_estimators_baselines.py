@@ -40,7 +40,7 @@ def toy() -> Toy:
         **{"prior0": (2, 3), "prior1": (2,), "prior2": (2,)},
     }
     params = {name: normal(rng, *shape) for name, shape in shapes.items()}
-    draws = (("z0", 2, 3), ("z1", 2, 2))
+    draws = (("z0", (2,), 3), ("z1", (2,), 2))
     return Toy(two_layers, params, (normal(rng, 5, 3),), draws)
 
 
@@ -76,6 +76,36 @@ def test_all_of_the_gradient_in_the_logits_is_divided_in_every_form_of_the_kl(na
         )
     for other in ("loc", "out", "prior0", "prior1", "prior2"):
         np.testing.assert_array_equal(scaled.grads[other], plain.grads[other])
+
+
+@pytest.mark.parametrize("name", ["score_function", "nvil", "muprop", "darn"])
+def test_the_signal_alone_is_divided(name):
+    # What remains of it at an infinite variance is the gradient of the closed-form KL.
+    estimator = ESTIMATORS[name]
+    hyper = {**estimator.hyper, "kl": "analytic", "normalise": "signal"}
+    estimate = one_estimate(dataclasses.replace(estimator, hyper=hyper), toy())
+    plain, third, none = (
+        estimate(jax.random.key(1), with_variances(name, v, v), {})
+        for v in (0.0, 9.0, 1e14)
+    )
+    np.testing.assert_allclose(
+        third.grads["in0"],
+        none.grads["in0"] + (plain.grads["in0"] - none.grads["in0"]) / 3.0,
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    assert (jnp.abs(plain.grads["in0"] - none.grads["in0"]) > 1e-2).any()
+    if name == "muprop":  # and the share that is added back
+        return
+    x = toy().args[0]
+
+    def minus_kl(weights):
+        log_q = jax.nn.log_softmax((x @ weights).reshape(-1, 2, 3))
+        log_p = jax.nn.log_softmax(toy().params["prior0"])[None]
+        return -(jnp.exp(log_q) * (log_q - log_p)).sum((1, 2)).mean()
+
+    expected = jax.grad(minus_kl)(toy().params["in0"])
+    np.testing.assert_allclose(none.grads["in0"], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_moments_are_used_before_they_are_updated():

@@ -141,21 +141,35 @@ def twice(draw):
     return draw("z", gumbel.Categorical(Q)).log_q
 
 
+def colliding(draw):
+    # zlib.crc32 of both is 0x4ddb0c25.
+    return draw("plumless", BITS).log_q + draw("buckeroo", BITS).log_q
+
+
 def other_family(draw):
     return draw("z", gumbel.Categorical(Q)).kl(gumbel.Bernoulli(P))
+
+
+BITS = gumbel.Bernoulli(Q[0])
 
 
 @pytest.mark.parametrize(
     ("run", "message"),
     [
         (twice, "draw 'z': a name can be drawn once"),
+        (colliding, "draw 'buckeroo': has the hash of 'plumless'"),
+        (lambda draw: draw(BITS), "draw(Bernoulli, …): a name comes first"),
         (
-            lambda draw: draw("z", gumbel.Categorical(Q[0])).log_q,
-            "draw 'z': logits has shape (3, 4): must be [B, N, K] (rank 3)",
+            lambda draw: draw("z", Q),
+            "must be a Bernoulli, Categorical or Normal, as gumbel.Bernoulli(logits)",
         ),
         (
-            lambda draw: draw("z", gumbel.Bernoulli(Q)).log_q,
-            "draw 'z': logits has shape (2, 3, 4): must be [B, N] (rank 2)",
+            lambda draw: draw("z", gumbel.Categorical(Q[0, 0])).log_q,
+            "draw 'z': logits has shape (4,): must be [B, ..., K], and not empty",
+        ),
+        (
+            lambda draw: draw("z", gumbel.Bernoulli(jnp.zeros((2, 0)))).log_q,
+            "draw 'z': logits has shape (2, 0): must be [B, ...], and not empty",
         ),
         (
             lambda draw: draw("z", gumbel.Bernoulli(jnp.ones((2, 3), int))).log_q,
@@ -163,15 +177,19 @@ def other_family(draw):
         ),
         (
             lambda draw: draw("z", gumbel.Normal(Q[0], jnp.ones(4))).log_q,
-            "draw 'z': scale has shape (4,): must be [B, N] (rank 2)",
-        ),
-        (
-            lambda draw: draw("z", Q),
-            "must be a Bernoulli, Categorical or Normal",
+            "draw 'z': scale has shape (4,): must be [B, ...]",
         ),
         (
             lambda draw: draw("z", gumbel.Categorical(Q)).value,
             "program: log_w has shape (2, 3, 4): must be [B]",
+        ),
+        (
+            lambda draw: draw("z", BITS).value.sum(0)[:0],
+            "program: log_w has shape (0,): must be [B], and not empty",
+        ),
+        (
+            lambda draw: draw("z", BITS).value.sum(0),
+            "draw 'z': value has shape (3, 4): must have the batch first, of 4 as",
         ),
         (other_family, "prior is a Bernoulli: must be a Categorical"),
     ],

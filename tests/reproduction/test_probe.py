@@ -23,6 +23,8 @@ def made() -> probe.Probe:
 
 
 def moments(name, state=None, temperature=1.0) -> quality.Moments:
+    if state is None:
+        state = made().warm_up(name, 0)(jax.random.key(1), temperature)
     return made().moments(name, COUNT)(jax.random.key(2), temperature, state)
 
 

@@ -9,7 +9,6 @@ import pytest
 
 import gumbel
 from enumeration import (
-    MIXED,
     TELLING,
     TOYS,
     Toy,
@@ -17,7 +16,6 @@ from enumeration import (
     brute_force,
     init_state,
     many_estimates,
-    max_z,
     moments,
     one_estimate,
     total_variance,
@@ -101,10 +99,6 @@ def test_more_replicates_lower_the_variance_of_the_same_bound():
         assert_falls(worse, better)
 
 
-def test_nvil_with_gaussian_draws_before_and_after_a_class():
-    assert max_z("nvil", MIXED, state=far_nvil_state(MIXED)) < 5
-
-
 def test_nvil_uses_its_baseline_before_learning_from_the_sample():
     toy, state = TOYS["2-3-cost"], far_nvil_state(TOYS["2-3-cost"])
     estimate = one_estimate("nvil", toy, num_samples=2)
@@ -169,56 +163,7 @@ def test_vimco_is_finite_where_one_weight_dominates():
         return run
 
     params, x = jnp.asarray([0.3, -0.2]), jnp.zeros((16, 2))
-    toy = Toy(program, params, (x,), (("z", 2, 2),))
+    toy = Toy(program, params, (x,), (("z", (2,), 2),))
     result = one_estimate("vimco", toy, num_samples=4)(jax.random.key(0), None, {})
     assert jnp.isfinite(result.bound).all() and jnp.isfinite(result.grads).all()
     assert (result.grads != 0).all()
-
-
-@pytest.mark.parametrize("name", ["score_function", "nvil", "darn", "muprop"])
-def test_the_state_keeps_its_structure(name):
-    # As the carry of a scan and of a checkpoint, whatever the program computes in.
-    toy = TOYS["2-3-elbo"]
-    params, args = jax.tree.map(lambda a: a.astype("bfloat16"), (toy.params, toy.args))
-    estimate = gumbel.value_and_grad(name, toy.program)
-    hyper = {"baseline_decay": 0.9, "variance_decay": 0.9}
-
-    def step(state, key):
-        result = estimate(key, params, *args, state=state, **hyper)
-        return result.state, result.bound
-
-    def steps(key):
-        state = init_state(name, key, toy)
-        return state, jax.lax.scan(step, state, jax.random.split(key, 3))
-
-    state, (carried, bounds) = jax.eval_shape(steps, jax.random.key(0))
-    assert bounds.dtype == "float32"
-    assert jax.tree.structure(carried) == jax.tree.structure(state)
-    for old, new in zip(*map(jax.tree.leaves, (state, carried)), strict=True):
-        assert (old.shape, old.dtype) == (new.shape, new.dtype)
-
-
-@pytest.mark.parametrize(
-    ("name", "num_samples", "hyper", "message"),
-    [
-        ("vimco", 1, {}, "num_samples=1: must be an integer ≥ 2 for the estimator vim"),
-        (
-            "score_function",
-            1,
-            {"baseline_decay": 1.5},
-            "baseline_decay=1.5: must be from 0 to 1",
-        ),
-        ("nvil", 1, {"variance_decay": -0.1}, "variance_decay=-0.1: must be from 0"),
-        ("vimco", 2, {"baseline_decay": 0.9}, "baseline_decay=0.9: unknown hyper-par"),
-        ("reinforce_loo", 1, {"replicates": 1}, "replicates=1: must be an integer ≥ 2"),
-    ],
-)
-def test_bad_arguments_are_named(name, num_samples, hyper, message):
-    toy = TOYS["2-elbo"]
-    with pytest.raises(ValueError) as error:
-        estimate = gumbel.value_and_grad(name, toy.program, num_samples=num_samples)
-        jax.eval_shape(
-            lambda key: estimate(key, toy.params, *toy.args, **hyper),
-            jax.random.key(0),
-        )
-    assert message in str(error.value)

@@ -1,4 +1,4 @@
-"""Exact enumeration: the gradient itself, where the discrete draws are few.
+"""Exact enumeration: the true gradient, where the discrete draws are few.
 
 Runs the program at every joint value c of its discrete draws and sums
 Σ_c q(c) log w(c), which ordinary differentiation turns into the exact gradient.
@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gumbel.distributions import Distribution, Normal
-from gumbel.estimators.base import Estimator, stateless
+from gumbel.distributions import Bernoulli, Distribution, Normal
+from gumbel.estimators.base import Estimator, Hyper, State, stateless
 from gumbel.programs import Node, Run, discrete_node, hard, interpret
 
 # Joint values of all samples together: beyond this the table of log weights alone
@@ -25,7 +25,7 @@ MAX_CONFIGURATIONS = 2**16
 CHUNK = 256
 
 
-def enumerate_draws(run: Run, key) -> dict[str, np.ndarray]:
+def enumerate_draws(run: Run, key: jax.Array) -> dict[str, np.ndarray]:
     """All joint values of a program's discrete draws.
 
     Args:
@@ -33,28 +33,32 @@ def enumerate_draws(run: Run, key) -> dict[str, np.ndarray]:
         key: a typed PRNG key, for the draws that are not discrete.
 
     Returns:
-        For each discrete draw an integer array [C, N], the support index of its
+        For each discrete draw an integer array [C, ...], the support index of its
         variables in each of the C joint values, shared by all examples of the batch.
 
     Raises:
         ValueError: if there are more than MAX_CONFIGURATIONS.
     """
-    sizes: dict[str, tuple[int, int]] = {}
+    # Of each draw, the number of values of a variable and the axes of the variables.
+    draws: dict[str, tuple[int, tuple[int, ...]]] = {}
 
     def record(key, name: str, distribution: Distribution) -> Node:
         if not isinstance(distribution, Normal):
-            num_values = distribution.support().shape[0]
-            sizes[name] = (distribution.logits.shape[1], num_values)
+            shape = distribution.logits.shape
+            axes = shape[1:] if isinstance(distribution, Bernoulli) else shape[1:-1]
+            draws[name] = len(distribution.support()), axes
         return hard()(key, name, distribution)
 
     jax.eval_shape(lambda k: interpret(run, k, record)[0], key)
-    total = math.prod(k**n for n, k in sizes.values())
+    radices = [k for k, axes in draws.values() for _ in range(math.prod(axes))]
+    total = math.prod(radices)
     _check_total(total)
-    radices = [k for n, k in sizes.values() for _ in range(n)]
     digits = np.stack(np.unravel_index(np.arange(total), radices or [1]), axis=1)
-    ends = np.cumsum([n for n, _ in sizes.values()], dtype=int)
-    # Nothing is left after the last end.
-    return dict(zip(sizes, np.split(digits, ends, axis=1)[:-1], strict=True))
+    corners = {}
+    for name, (_, axes) in draws.items():
+        index, digits = np.split(digits, [math.prod(axes)], axis=1)
+        corners[name] = index.reshape(total, *axes)
+    return corners
 
 
 def _check_total(total: int, num_samples: int = 1) -> None:
@@ -78,14 +82,16 @@ def _log_weights(run: Run, key, corners: Mapping[str, np.ndarray], kl: str):
 
         log_w, nodes = interpret(run, key, pinned)
         log_q = [node.log_q for name, node in nodes.items() if name in corner]
-        return log_w, sum(log_q, start=jnp.zeros_like(log_w))
+        log_q = sum(log_q, start=jnp.zeros_like(log_w))
+        # The weight of an impossible value may be infinite, and has no part in the sum.
+        return jnp.where(jnp.exp(log_q) == 0, 0.0, log_w), log_q
 
     if len(next(iter(corners.values()))) > CHUNK:
         at_corner = jax.checkpoint(at_corner)
     return jax.lax.map(at_corner, corners, batch_size=CHUNK)
 
 
-def _estimate(key, run: Run, state, hyper: Mapping):
+def _estimate(key: jax.Array, run: Run, state: State, hyper: Hyper):
     num_samples = hyper["num_samples"]
     corners = enumerate_draws(run, key)
     total = max([len(index) for index in corners.values()], default=1)
@@ -109,6 +115,7 @@ def _estimate(key, run: Run, state, hyper: Mapping):
 exact = Estimator(
     stateless,
     _estimate,
+    samples=(1, None),
     unbiased=True,
     cost="Π Kᴺ, over all discrete draws (its m-th power for the bound alone)",
     reference="The definition of the expectation. Normal draws are sampled, the same "
