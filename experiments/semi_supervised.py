@@ -28,9 +28,8 @@ from experiments.cli.config import (
     positive_integers,
 )
 from experiments.cli.launch import launch
-from experiments.data import binarization
+from experiments.data import binarization, datasets
 from experiments.data import labels as labelled
-from experiments.data import load as data
 from experiments.engine.step import OPTIMIZERS
 from experiments.engine.task import Task
 from experiments.models import m2
@@ -85,10 +84,12 @@ def make_task(config) -> Task:
     """
     check_config(config, rules())
     check_channels(config.model)
-    return task_of(config, data.load(config.dataset.name, config.dataset.data_dir))
+    fields = config.dataset
+    dataset = datasets.load(fields.name, fields.data_dir, fields.side)
+    return task_of(config, dataset)
 
 
-def task_of(config, dataset: data.Dataset) -> Task:
+def task_of(config, dataset: datasets.Dataset) -> Task:
     """The task of a checked config on a data set.
 
     Raises:

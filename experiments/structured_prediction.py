@@ -40,6 +40,7 @@ def rules() -> dict[str, Rule]:
     """What is allowed in the fields of configs/structured_prediction.py."""
     return latent_rules() | {
         "model.num_layers": at_least(1, MAX_LAYERS),
+        "dataset.side": Rule(lambda n: n in range(2, 1025, 2), "even, from 2 to 1024"),
     }
 
 

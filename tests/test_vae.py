@@ -8,7 +8,7 @@ import pytest
 import gumbel
 import runs
 from experiments import ConfigError, vae
-from experiments.data import load as data
+from experiments.data import datasets
 
 B, D, N, K = 3, 5, 2, 3
 OBJECTIVES = ("relaxed_density", "soft_mass", "analytic")
@@ -227,7 +227,7 @@ def test_parameter_counts(variant, expected):
 
 def test_task_holds_the_splits_it_names(monkeypatch):
     noise = runs.dataset()
-    monkeypatch.setattr(data, "load", lambda name, data_dir: noise)
+    monkeypatch.setattr(datasets, "load", lambda *args: noise)
     task = vae.make_task(runs.config(dataset__binarization="threshold"))
     for split in ("valid", "test"):
         (pixels,) = task.evaluation[split]
@@ -280,6 +280,6 @@ def test_reconstructions_stand_below_their_images(
     ],
 )
 def test_impossible_combinations(fields, message, monkeypatch):
-    monkeypatch.setattr(data, "load", None)  # refused before anything is read
+    monkeypatch.setattr(datasets, "load", None)  # refused before anything is read
     with pytest.raises(ConfigError, match=message):
         vae.make_task(runs.config("bernoulli", **fields))

@@ -96,6 +96,7 @@ def common_rules() -> dict[str, Rule]:
         "train_samples": at_least(0),
         "report_samples": positive_integers(_MAX_INT),
         "seed": at_least(0, 2**32 - 1),
+        "dataset.side": at_least(1, 1024),
         "learning_rate": positive(),
         "weight_decay": non_negative(),
         "temperature": positive(),

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from experiments import ConfigError
-from experiments.data.load import Dataset
+from experiments.data.datasets import Dataset
 
 # Images classified together: it bounds the memory of convolutions.
 CHUNK = 500

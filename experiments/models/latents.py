@@ -10,8 +10,7 @@ import numpy as np
 import gumbel
 from experiments import ConfigError
 from experiments.cli.config import MAX_UNITS, Rule, at_least, common_rules, one_of
-from experiments.data import binarization
-from experiments.data import load as data
+from experiments.data import binarization, datasets
 from experiments.engine.step import OPTIMIZERS
 from experiments.models.coding import CODES, is_power_of_two
 
@@ -83,7 +82,8 @@ def load_pixels(config) -> tuple[binarization.Pixels, str]:
     Raises:
         DataError: if the data set cannot be read.
     """
-    dataset = data.load(config.dataset.name, config.dataset.data_dir)
+    fields = config.dataset
+    dataset = datasets.load(fields.name, fields.data_dir, fields.side)
     pixels = binarization.binarized(dataset, config.dataset.binarization)
     return pixels, dataset.checksum
 
