@@ -39,8 +39,9 @@ def common_fields() -> ConfigDict:
     config.options.replicates = _unset(int)  # of reinforce_loo
 
     config.dataset = ConfigDict()
-    config.dataset.name = "mnist"  # mnist, omniglot_burda, omniglot_archives or TFDS
-    config.dataset.data_dir = config_dict.placeholder(str)  # folder with its files
+    config.dataset.name = "mnist"  # mnist, FILE.npz, omniglot_burda, or TFDS
+    config.dataset.data_dir = _unset(str)  # folder of IDX files, Omniglot or TFDS
+    config.dataset.side = 28  # of an image; others are averaged over areas to it
     config.dataset.binarization = "static"  # static, dynamic or threshold
 
     config.train_samples = 0  # m of a final bound on the training set; 0: none

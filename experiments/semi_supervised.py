@@ -41,8 +41,8 @@ from experiments.cli.config import (
     positive_integers,
 )
 from experiments.cli.launch import launch
+from experiments.data import datasets
 from experiments.data import labels as labelled
-from experiments.data import load as data
 from experiments.data.binarization import Pixels, binarized
 from experiments.engine import trained
 from experiments.engine.task import Task
@@ -150,10 +150,12 @@ def make_task(config: ConfigDict) -> Task:
         DataError: if the data set cannot be read.
     """
     check(config)
-    return task_of(config, data.load(config.dataset.name, config.dataset.data_dir))
+    source = config.dataset
+    dataset = datasets.load(source.name, source.data_dir, source.side)
+    return task_of(config, dataset)
 
 
-def task_of(config: ConfigDict, dataset: data.Dataset) -> Task:
+def task_of(config: ConfigDict, dataset: datasets.Dataset) -> Task:
     """The task of a checked config on a data set.
 
     Raises:

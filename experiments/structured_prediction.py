@@ -31,7 +31,7 @@ from experiments.cli.config import (
     latent_rules,
 )
 from experiments.cli.launch import launch
-from experiments.data import load as data
+from experiments.data import datasets
 from experiments.data.binarization import binarized
 from experiments.engine import trained
 from experiments.engine.task import Task
@@ -89,7 +89,8 @@ def make_task(config: ConfigDict) -> Task:
     """
     check_config(config, rules())
     check_latents(config.model)
-    dataset = data.load(config.dataset.name, config.dataset.data_dir)
+    source = config.dataset
+    dataset = datasets.load(source.name, source.data_dir, source.side)
     pixels = binarized(dataset, config.dataset.binarization)
     _, lower_mean = halves(pixels.mean[None])
     family, model = FAMILIES[config.model.family], make_model(config.model, *lower_mean)
@@ -113,8 +114,12 @@ def make_task(config: ConfigDict) -> Task:
 
 def rules() -> dict[str, Rule]:
     """The rules of the fields of configs/structured_prediction.py."""
-    num_layers = at_least(1, MAX_LAYERS)
-    return {**common_rules(), **latent_rules(), "model.num_layers": num_layers}
+    return {
+        **common_rules(),
+        **latent_rules(),
+        "model.num_layers": at_least(1, MAX_LAYERS),
+        "dataset.side": Rule(lambda n: n in range(2, 1025, 2), "even, from 2 to 1024"),
+    }
 
 
 def make_predict(model: StochasticNet, family: Family, num_samples: int) -> Callable:

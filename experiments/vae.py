@@ -35,7 +35,7 @@ from experiments.cli.config import (
     positive_integers,
 )
 from experiments.cli.launch import launch
-from experiments.data import load as data
+from experiments.data import datasets
 from experiments.data.binarization import binarized
 from experiments.engine import trained
 from experiments.engine.task import Task
@@ -140,7 +140,8 @@ def make_task(config: ConfigDict) -> Task:
         DataError: if the data set cannot be read.
     """
     check(config)
-    dataset = data.load(config.dataset.name, config.dataset.data_dir)
+    source = config.dataset
+    dataset = datasets.load(source.name, source.data_dir, source.side)
     pixels = binarized(dataset, config.dataset.binarization)
     family, model = FAMILIES[config.model.family], make_model(config.model, pixels.mean)
     program = make_program(model, family)

@@ -14,7 +14,15 @@ import lzma
 import pathlib
 import tarfile
 
-from experiments.data import load as data
+from experiments.data import mnist
+from experiments.data.images import check_sha256
+
+SHA256 = (
+    "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+)
 
 
 def read_original(source: pathlib.Path, name: str, sha256: str) -> bytes:
@@ -26,7 +34,7 @@ def read_original(source: pathlib.Path, name: str, sha256: str) -> bytes:
         content = gzip.decompress(compressed.read_bytes())
     else:
         raise SystemExit(f"{source} holds neither {name} nor {name}.gz")
-    data.check_sha256(str(source / name), content, sha256, "fetch the original")
+    check_sha256(str(source / name), content, sha256, "fetch the original")
     return content
 
 
@@ -46,14 +54,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("source_dir", type=pathlib.Path)
     source = parser.parse_args().source_dir
-    originals = zip(data.IDX_FILES, data.IDX_SHA256, strict=True)
+    originals = zip(mnist.IDX_FILES, SHA256, strict=True)
     archive = pack({name: read_original(source, name, sha) for name, sha in originals})
-    data.MNIST_PATH.write_bytes(archive)
+    mnist.MNIST_PATH.write_bytes(archive)
     found = hashlib.sha256(archive).hexdigest()
-    print(f"{data.MNIST_PATH}: {len(archive):,} bytes, SHA-256 {found}")
-    if found != data.MNIST_SHA256:
+    print(f"{mnist.MNIST_PATH}: {len(archive):,} bytes, SHA-256 {found}")
+    if found != mnist.MNIST_SHA256:
         # Another release of xz may compress the same files differently.
-        print("MNIST_SHA256 in experiments/data/load.py differs: put this value there")
+        print("MNIST_SHA256 in experiments/data/mnist.py differs: put this value there")
 
 
 if __name__ == "__main__":

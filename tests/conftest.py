@@ -27,7 +27,7 @@ import pytest
 
 import runs
 from experiments import plots
-from experiments.data import load as data
+from experiments.data import datasets
 from experiments.reproduction import records
 
 # Tracing makes objects by the million that stay: looking for cycles among them as often
@@ -62,28 +62,28 @@ def eight():
 def noise(monkeypatch):
     """Noise images instead of a data set."""
     dataset = runs.dataset()
-    monkeypatch.setattr(data, "load", lambda name, data_dir=None: dataset)
+    monkeypatch.setattr(datasets, "load", lambda *args: dataset)
     return dataset
 
 
 @pytest.fixture(scope="session")
 def mnist():
     """The shipped MNIST."""
-    return data.load("mnist")
+    return datasets.load("mnist")
 
 
 @pytest.fixture(scope="session")
 def few_digits(mnist):
     """Few real digits, 4,000 to train and 500 to test."""
-    train = data.Split(mnist.train.images[:4000], mnist.train.labels[:4000])
-    test = data.Split(mnist.test.images[:500], mnist.test.labels[:500])
-    return data.Dataset("few digits", train, test, test, "of a part", 10)
+    train = datasets.Split(mnist.train.images[:4000], mnist.train.labels[:4000])
+    test = datasets.Split(mnist.test.images[:500], mnist.test.labels[:500])
+    return datasets.Dataset("few digits", train, test, test, "of a part", 10)
 
 
 @pytest.fixture
 def digits(few_digits, monkeypatch):
     """Few real digits instead of the data set."""
-    monkeypatch.setattr(data, "load", lambda name, data_dir=None: few_digits)
+    monkeypatch.setattr(datasets, "load", lambda *args: few_digits)
     return few_digits
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import gumbel
 from configs import vae as vae_config
 from experiments.cli import launch
-from experiments.data.load import Dataset, Split
+from experiments.data.datasets import Dataset, Split
 from experiments.engine import step
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.report import read_metrics

@@ -15,7 +15,7 @@ from configs import structured_prediction as sp_config
 from configs import vae as vae_config
 from experiments import CheckpointError, WorkdirError, semi_supervised, vae
 from experiments import structured_prediction as sp
-from experiments.data import load as data
+from experiments.data import datasets
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.run_directory import write_json
 
@@ -28,7 +28,7 @@ def loaded(tmp_path, monkeypatch):
     """(experiment, variant, fields) -> a loaded run of random parameters, images."""
     noise = runs.dataset()
     splits = {
-        name: data.Split(images, np.int32(np.arange(len(images)) % 4))
+        name: datasets.Split(images, np.int32(np.arange(len(images)) % 4))
         for name in ("train", "valid", "test")
         for images in (getattr(noise, name).images,)
     }
@@ -38,7 +38,7 @@ def loaded(tmp_path, monkeypatch):
         config = CONFIGS[name].get_config(variant)
         fields = {name.replace("__", "."): value for name, value in fields.items()}
         config.update_from_flattened_dict({"batch_size": 8} | fields)
-        monkeypatch.setattr(data, "load", lambda name, data_dir=None: noise)
+        monkeypatch.setattr(datasets, "load", lambda name, data_dir=None: noise)
         task = EXPERIMENTS[name].make_task(config)
         rng = np.random.default_rng(0)
         state = runs.init_state(task, config)
@@ -48,7 +48,7 @@ def loaded(tmp_path, monkeypatch):
         )
         write_json(tmp_path / "config.json", config.to_dict())
         Checkpoints(tmp_path / "checkpoints").save(state.replace(best_params=best), 0)
-        monkeypatch.setattr(data, "load", None)  # no data set is read
+        monkeypatch.setattr(datasets, "load", None)  # no data set is read
         run = experiments.load(tmp_path)
         jax.tree.map(np.testing.assert_array_equal, run.params, best)
         assert run.result is None

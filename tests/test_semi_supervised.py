@@ -14,8 +14,8 @@ import runs
 from configs.semi_supervised import VARIANTS, get_config
 from experiments import ConfigError, plots
 from experiments import semi_supervised as ss
+from experiments.data import datasets
 from experiments.data import labels as labelled
-from experiments.data import load as data
 from experiments.engine import train
 from experiments.engine.report import read_metrics
 from experiments.engine.step import init_state, keep_best
@@ -33,9 +33,11 @@ def labelled_dataset(size=48):
         labels = np.random.default_rng(seed).permutation(np.arange(size) % 4)
         images = np.full((size, 4, 196), 20, np.uint8)
         images[np.arange(size), labels] = 255
-        return data.Split(images.reshape(size, 784), labels.astype(np.int32))
+        return datasets.Split(images.reshape(size, 784), labels.astype(np.int32))
 
-    return data.Dataset("quarters", split(size, 0), split(40, 1), split(44, 2), "0", 4)
+    return datasets.Dataset(
+        "quarters", split(size, 0), split(40, 1), split(44, 2), "0", 4
+    )
 
 
 def config(variant="mlp", **fields):
@@ -62,7 +64,7 @@ def config(variant="mlp", **fields):
 @pytest.fixture
 def quarters(monkeypatch):
     """Labelled images instead of a data set."""
-    monkeypatch.setattr(data, "load", lambda name, data_dir=None: labelled_dataset())
+    monkeypatch.setattr(datasets, "load", lambda *args: labelled_dataset())
     return labelled_dataset()
 
 
@@ -203,9 +205,9 @@ def test_labels_of_unlabelled_images_change_nothing(quarters, monkeypatch, tmp_p
         labels = quarters.train.labels.copy()
         labels[permuted] = labels[permuted[::-1]]
         changed = dataclasses.replace(
-            quarters, train=data.Split(quarters.train.images, labels)
+            quarters, train=datasets.Split(quarters.train.images, labels)
         )
-        monkeypatch.setattr(data, "load", lambda name, data_dir=None: changed)
+        monkeypatch.setattr(datasets, "load", lambda *args: changed)
         moved = (labels != quarters.train.labels).sum()
         made_task = ss.make_task(made)
         return dataclasses.replace(made_task, plot=lambda *args: None), moved
@@ -284,7 +286,7 @@ def test_accuracy_is_of_grey_images_where_pixels_are_drawn(quarters):
     right = {}
     for kind in ("dynamic", "threshold"):
         dataset = dataclasses.replace(
-            quarters, valid=data.Split(images, quarters.valid.labels)
+            quarters, valid=datasets.Split(images, quarters.valid.labels)
         )
         task = ss.task_of(config(dataset__binarization=kind), dataset)
         params = jax.tree.map(

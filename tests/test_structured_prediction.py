@@ -17,7 +17,7 @@ import gumbel
 from configs.structured_prediction import VARIANTS, get_config
 from experiments import ConfigError, plots
 from experiments import structured_prediction as sp
-from experiments.data import load as data
+from experiments.data import datasets
 from experiments.engine import train
 from experiments.models.latents import FAMILIES
 
@@ -223,10 +223,10 @@ def test_a_whole_run_learns_the_lower_half(tmp_path, monkeypatch):
     # Images are black or white all over: one bit, which has to pass every layer.
     def split(size):
         images = np.repeat(np.arange(size) % 2 * 255, 784).reshape(size, 784)
-        return data.Split(np.uint8(images), np.zeros(size, np.int32))
+        return datasets.Split(np.uint8(images), np.zeros(size, np.int32))
 
-    dataset = data.Dataset("bit", split(48), split(40), split(40), "c0ffee", 0)
-    monkeypatch.setattr(data, "load", lambda name, data_dir=None: dataset)
+    dataset = datasets.Dataset("bit", split(48), split(40), split(40), "c0ffee", 0)
+    monkeypatch.setattr(datasets, "load", lambda *args: dataset)
     monkeypatch.setattr(sp, "MEAN_SAMPLES", 10)
     config = get_config("392V-6H-6H-392V-4ary")
     config.update(

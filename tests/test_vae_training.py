@@ -11,7 +11,7 @@ import gumbel
 import runs
 from configs.vae import get_config
 from experiments import ConfigError, plots, vae
-from experiments.data import load as data
+from experiments.data import datasets
 from experiments.engine import step, train
 from experiments.engine.checkpoint import Checkpoints
 from experiments.models.latents import FAMILIES
@@ -19,7 +19,7 @@ from experiments.models.latents import FAMILIES
 
 def test_task_holds_the_splits_it_names(monkeypatch):
     noise = runs.dataset()
-    monkeypatch.setattr(data, "load", lambda name, data_dir: noise)
+    monkeypatch.setattr(datasets, "load", lambda name, data_dir: noise)
     task = vae.make_task(runs.config(dataset__binarization="threshold"))
     for split in ("valid", "test"):
         (pixels,) = task.evaluation[split]
@@ -41,7 +41,7 @@ def test_task_holds_the_splits_it_names(monkeypatch):
     ],
 )
 def test_impossible_combinations(fields, message, monkeypatch):
-    monkeypatch.setattr(data, "load", None)  # refused before anything is read
+    monkeypatch.setattr(datasets, "load", None)  # refused before anything is read
     with pytest.raises(ConfigError, match=message):
         vae.make_task(runs.config("bernoulli", **fields))
 

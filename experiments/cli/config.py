@@ -102,6 +102,7 @@ def common_rules() -> dict[str, Rule]:
         "seed": at_least(0, 2**32 - 1),
         "optimizer": one_of(OPTIMIZERS),
         "dataset.binarization": one_of(BINARIZATIONS),
+        "dataset.side": at_least(1, 1024),
         "learning_rate": positive(),
         "learning_rate_schedule": one_of(LEARNING_RATE_SCHEDULES),
         "warmup_steps": at_least(0),

@@ -14,7 +14,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from experiments.data.load import MNIST_SHA256, Dataset, check_sha256
+from experiments.data.datasets import Dataset
+from experiments.data.images import check_sha256
+from experiments.data.mnist import MNIST_SHA256
 from gumbel.threefry import random_bits
 
 BINARIZATIONS = ("static", "dynamic", "threshold")

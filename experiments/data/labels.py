@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 from experiments import ConfigError
-from experiments.data.load import Dataset
+from experiments.data.datasets import Dataset
 
 
 def choose(dataset: Dataset, count: int, seed: int) -> np.ndarray:

@@ -10,21 +10,23 @@ Different data sets, whose bounds cannot be compared; sizes are train / test:
 * omniglot_archives_small: two parts of five of those 30 alphabets each, 2,720 / 2,120,
   for trials. Both parts hold Greek and Latin, which here are training images only.
 
-Shapes: D pixels (784), n images of a split.
+Shapes: n images of a split, S side of an image.
 """
 
-import contextlib
 import hashlib
+import io
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 
 from experiments import DataError
-from experiments.data.images import SIDE, decode, shrink
+from experiments.data.images import SIDE, Source, damage_named, decode, shrink
 
 BURDA_URL = "https://github.com/yburda/iwae/tree/master/datasets/OMNIGLOT"
+# The name that git gives the content: the only checksum under which it is published.
+BURDA_BLOB = "016a3536ffe5e1d38e42563a18d7a78bfaf643ec"
 ARCHIVES_URL = "https://github.com/brendenlake/omniglot/tree/master/python"
 BURDA, ARCHIVES = "omniglot_burda", "omniglot_archives"
 SMALL_ARCHIVES = "omniglot_archives_small"
@@ -36,18 +38,16 @@ FILES = {
 }
 
 
-def read(name: str, data_dir: str | None) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the training and the test images, bright ink on black.
+def read(name: str, data_dir: str | None, side: int) -> Source:
+    """Reads the training and the test images, bright ink on black, without labels.
 
     Args:
-      name: a key of `FILES`.
-      data_dir: folder that holds the files of that data set, as published.
-
-    Returns:
-      Two uint8 [n, D].
+        name: a key of `FILES`.
+        data_dir: folder that holds the files of that data set, as published.
+        side: that drawings are shrunk to.
 
     Raises:
-      DataError: a file, or a package that reads it, is missing or not usable.
+        DataError: a file, or a package that reads it, is missing or not usable.
     """
     files = FILES[name]
     needs = f"{name!r} reads {' and '.join(files)} of {_url(name)}"
@@ -57,15 +57,13 @@ def read(name: str, data_dir: str | None) -> tuple[np.ndarray, np.ndarray]:
     for file in files:
         if not (folder / file).is_file():
             raise DataError(f"{folder / file} is missing: {needs}{_others(folder)}")
-    try:  # here, because the shipped MNIST needs neither
-        import PIL.Image  # noqa: F401
-        import scipy.io  # noqa: F401
-    except ImportError as error:
-        raise DataError(
-            f"{name!r} cannot be read ({error}): pip install pillow scipy"
-        ) from error
     paths = [folder / file for file in files]
-    return _read_burda(*paths) if name == BURDA else _read_archives(*paths)
+    with damage_named(folder, f"get its files again from {_url(name)}"):
+        if name == BURDA:
+            train, test = _read_burda(*paths)
+        else:
+            train, test = _read_archives(*paths, side)
+    return Source({"train": train, "test": test}, {})
 
 
 def _url(name: str) -> str:
@@ -78,70 +76,56 @@ def _others(folder: Path) -> str:
     return f"; the files there are those of {' and '.join(held)}" if held else ""
 
 
-@contextlib.contextmanager
-def _damage_named(path: Path, url: str) -> Iterator[None]:
-    """Turns what zipfile, Pillow or scipy raise on a damaged file into a DataError."""
-    try:
-        yield
-    except DataError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"{path} cannot be read ({error!r}): get it again from {url}"
-        ) from error
-
-
 def _read_burda(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Reads a MATLAB file with "data" and "testdata", each [D, n], in its order.
+    """Reads a MATLAB file with "data" and "testdata", each [784, n], in its order.
 
     A column is an image, itself column by column. Its real pixels in [0, 1] become grey
-    levels, round(255 x) with halves up, that is to within 1 / 510.
+    levels, round(255 x) with halves up, that is to within 1 / 510. A damaged file may
+    end the process in scipy's parser, hence the checksum.
     """
     import scipy.io
 
-    with _damage_named(path, BURDA_URL):
-        content = scipy.io.loadmat(path, variable_names=("data", "testdata"))
+    content = path.read_bytes()
+    blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    if blob != BURDA_BLOB:
+        raise DataError(
+            f"{path} has the git blob id {blob}, expected {BURDA_BLOB}: get it again "
+            f"from {BURDA_URL}"
+        )
+    arrays = scipy.io.loadmat(io.BytesIO(content), variable_names=("data", "testdata"))
 
-    def upright(key: str) -> np.ndarray:
-        values, wrong = content.get(key), f"{path} is not that of {BURDA_URL}: {key!r}"
-        if not isinstance(values, np.ndarray) or values.dtype.kind not in "biuf":
-            raise DataError(f"{wrong} must be an array of real numbers")
-        if values.ndim != 2 or values.shape[0] != SIDE * SIDE or not values.size:
-            shape = list(values.shape)
-            raise DataError(f"{wrong} has shape {shape}, must be [{SIDE * SIDE}, n]")
-        low, high = values.min(), values.max()
-        if not (low >= 0 and high <= 1):  # nor NaN
-            raise DataError(f"{wrong} is in [{low}, {high}], must be in [0, 1]")
-        grey = np.floor(255 * values.T.astype(np.float64) + 0.5).astype(np.uint8)
-        return grey.reshape(-1, SIDE, SIDE).swapaxes(1, 2).reshape(-1, SIDE * SIDE)
+    def upright(columns: np.ndarray) -> np.ndarray:
+        return columns.T.reshape(-1, SIDE, SIDE).swapaxes(1, 2)
 
-    return upright("data"), upright("testdata")
+    return upright(arrays["data"]), upright(arrays["testdata"])
 
 
-def _read_archives(train_path: Path, test_path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_archives(
+    train_path: Path, test_path: Path, side: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Reads two archives, the second without the alphabets of the first."""
-    train = _read_archive(train_path)
-    test = _read_archive(test_path, skipped={name.split("/")[0] for name in train})
+    train = _read_archive(train_path, side)
+    alphabets = {name.split("/")[0] for name in train}
+    test = _read_archive(test_path, side, skipped=alphabets)
     return _shuffled(train), _shuffled(test)
 
 
-def _read_archive(path: Path, skipped: Collection[str] = ()) -> dict[str, np.ndarray]:
-    """Reads ALPHABET/CHARACTER/DRAWING.png -> uint8 [D], except skipped alphabets."""
-    images = {}
-    with _damage_named(path, ARCHIVES_URL), zipfile.ZipFile(path) as archive:
+def _read_archive(
+    path: Path, side: int, skipped: Collection[str] = ()
+) -> dict[str, np.ndarray]:
+    """Reads ALPHABET/CHARACTER/DRAWING.png -> [S, S], except skipped alphabets."""
+    images, repair = {}, f"get it again from {ARCHIVES_URL}"
+    with damage_named(path, repair), zipfile.ZipFile(path) as archive:
         for member in archive.namelist():
             parts = member.split("/")
             if not member.endswith(".png") or parts[0] == "__MACOSX" or len(parts) < 3:
                 continue
             if parts[-3] not in skipped:
-                drawing = shrink(decode(archive.read(member)))  # dark ink
-                images["/".join(parts[-3:])] = 255 - drawing.reshape(-1)
+                drawing = decode(archive.read(member), ("PNG",))  # dark ink
+                images["/".join(parts[-3:])] = 255 - shrink(drawing[None], side)[0]
     if not images:
         other = ", without the alphabets of the other archive" if skipped else ""
-        raise DataError(
-            f"{path} holds no ALPHABET/CHARACTER/*.png{other}: "
-            f"get it again from {ARCHIVES_URL}"
-        )
+        raise DataError(f"{path} holds no ALPHABET/CHARACTER/*.png{other}: {repair}")
     return images
 
 

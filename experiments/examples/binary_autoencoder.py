@@ -14,8 +14,7 @@ import jax.numpy as jnp
 import optax
 
 import gumbel
-from experiments.data import binarization
-from experiments.data import load as data
+from experiments.data import binarization, datasets
 from experiments.examples import command_line
 from experiments.models import nets
 from experiments.models.latents import visible_bias_init
@@ -84,7 +83,7 @@ def fit(num_bits, hard, steps, seed, pixels):
 
 def main(steps: int = 1000, seed: int = 0):
     """Trains six models; returns test errors in nats by (number of bits, hard)."""
-    pixels = binarization.binarized(data.load("mnist"), "static")
+    pixels = binarization.binarized(datasets.load("mnist"), "static")
     errors = {}
     for num_bits, hard in RUNS:
         _, value = fit(num_bits, hard, steps, seed, pixels)

@@ -16,8 +16,7 @@ import jax.numpy as jnp
 import optax
 
 import gumbel
-from experiments.data import binarization
-from experiments.data import load as data
+from experiments.data import binarization, datasets
 from experiments.examples import arithmetic_coding as coder
 from experiments.examples import command_line
 from experiments.models import nets
@@ -78,7 +77,7 @@ def send(prior, code):
 
 def main(steps: int = 1000, seed: int = 0):
     """Trains for each β; returns codes, distortions, rates, bits sent and received."""
-    pixels, results = binarization.binarized(data.load("mnist"), "static"), []
+    pixels, results = binarization.binarized(datasets.load("mnist"), "static"), []
     test, bias_init = jnp.float32(pixels.fixed["test"]), visible_bias_init(pixels.mean)
     model = nets.DiscreteVae(((16, 8),), ((128,),), 784, bias_init)
     init_key, train_key = jax.random.split(jax.random.key(seed))

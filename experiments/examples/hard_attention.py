@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 import gumbel
-from experiments.data import load as data
+from experiments.data import datasets
 from experiments.examples import command_line
 from experiments.models import nets
 
@@ -81,7 +81,7 @@ def evaluate(params, canvases, cells, labels):
 
 def main(steps: int = 1000, seed: int = 0):
     """Trains and evaluates on test digits; returns (found, accuracy)."""
-    dataset = data.load("mnist")
+    dataset = datasets.load("mnist")
     digits = load(dataset.train)
     look_key, class_key, key, test_key = jax.random.split(jax.random.key(seed), 4)
     params = {"look": LOOK.init(look_key, jnp.zeros((1, 49)))}

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from configs.semi_supervised import get_config
 from experiments import REPOSITORY, plots, semi_supervised
-from experiments.data import load as data
+from experiments.data import datasets
 from experiments.engine import report
 from experiments.engine.run_directory import versions, write_json
 from experiments.engine.step import init_state, make_train_step
@@ -21,13 +21,13 @@ NUM_CLASSES, STEPS = (2, 5, 10, 20, 50, 100), 5
 INFERENCE = {"marginalisation": "exact", "one sample": "gumbel_softmax"}
 
 
-def with_random_labels(dataset: data.Dataset, num_classes: int) -> data.Dataset:
+def with_random_labels(dataset: datasets.Dataset, num_classes: int) -> datasets.Dataset:
     """The same images, with labels drawn from so many classes."""
     rng = np.random.default_rng(num_classes)
 
-    def split(images) -> data.Split:
+    def split(images) -> datasets.Split:
         labels = rng.integers(num_classes, size=len(images)).astype(np.int32)
-        return data.Split(images, labels)
+        return datasets.Split(images, labels)
 
     splits = {
         name: split(getattr(dataset, name).images)
@@ -36,7 +36,7 @@ def with_random_labels(dataset: data.Dataset, num_classes: int) -> data.Dataset:
     return dataclasses.replace(dataset, num_classes=num_classes, **splits)
 
 
-def training(dataset: data.Dataset, estimator: str) -> Callable:
+def training(dataset: datasets.Dataset, estimator: str) -> Callable:
     """Makes the function that goes on training M2 for STEPS steps in one call."""
     config = get_config()
     config.estimator = estimator
@@ -62,7 +62,7 @@ def training(dataset: data.Dataset, estimator: str) -> Callable:
 
 def marginalisation(out: Path = REPOSITORY / "runs" / "benchmark") -> None:
     """Prints the table of training steps of M2, and writes and draws it."""
-    mnist, costs = data.read_mnist(), {name: [] for name in INFERENCE}
+    mnist, costs = datasets.load("mnist"), {name: [] for name in INFERENCE}
     for num_classes in NUM_CLASSES:
         dataset = with_random_labels(mnist, num_classes)
         seconds = medians(

@@ -84,10 +84,10 @@ def start_of(network: Network, task: Task) -> Start:
 
 def _labelled(config) -> tuple[np.ndarray, np.ndarray]:
     """The images whose labels are seen, and these."""
+    from experiments.data import datasets
     from experiments.data import labels as labelled
-    from experiments.data import load as data
 
-    dataset = data.load(config.dataset.name, config.dataset.data_dir)
+    dataset = datasets.load(config.dataset.name)
     rows = labelled.choose(dataset, config.labelled.count, config.labelled.seed)
     return dataset.train.images[rows], np.int64(dataset.train.labels[rows])
 

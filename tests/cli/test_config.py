@@ -67,6 +67,7 @@ WRONG_TOO = {
     "options.replicates": ("1",),
     "options.inner_samples": ("0",),
     "seed": ("4294967296",),
+    "dataset.side": ("0", "10000"),
 }
 FREE_TEXT = {"dataset.name", "dataset.data_dir"}
 
@@ -106,6 +107,12 @@ def test_right_overrides():
         field = argument.split("=")[0]
         config = override("vae", f"--config.{argument}")
         assert flatten(config.to_dict())[field] == value
+
+
+def test_halves_need_an_even_side():
+    message = refused("structured_prediction", "--config.dataset.side=27")
+    assert message == "config.dataset.side=27: must be even, from 2 to 1024"
+    assert override("vae", "--config.dataset.side=27").dataset.side == 27
 
 
 def test_layers_of_many_units_are_refused_before_tracing():

@@ -12,7 +12,7 @@ import runs
 from configs import vae as vae_config
 from experiments import REPOSITORY, ConfigError, Interrupted, vae
 from experiments.cli import launch
-from experiments.data import load as data
+from experiments.data import datasets
 from experiments.engine.run_directory import claim, flatten
 
 CONFIG_FILE = str(REPOSITORY / "configs" / "vae.py")
@@ -54,7 +54,7 @@ MISTAKES = {
 def test_mistakes_are_one_line_before_data_and_compilation(
     argument, monkeypatch, capsys
 ):
-    monkeypatch.setattr(data, "load", None)
+    monkeypatch.setattr(datasets, "load", None)
     with runs.counting_compilations() as compiled:
         outcome = call(monkeypatch, capsys, argument)
     runs.assert_refused(outcome, MISTAKES[argument])
@@ -98,7 +98,7 @@ def test_debug_shows_the_traceback(monkeypatch, capsys):
 
 def test_directories_that_are_not_ours(tmp_path, monkeypatch, capsys):
     noise = runs.dataset()
-    monkeypatch.setattr(data, "load", lambda name, data_dir: noise)
+    monkeypatch.setattr(datasets, "load", lambda *args: noise)
     made = runs.config()
     arguments = [*runs.flags(made), f"--workdir={tmp_path}"]
     with claim(tmp_path, made.to_dict()):
@@ -114,7 +114,7 @@ def test_directories_that_are_not_ours(tmp_path, monkeypatch, capsys):
 
 def test_batch_larger_than_the_data(tmp_path, monkeypatch, capsys):
     noise = runs.dataset()
-    monkeypatch.setattr(data, "load", lambda name, data_dir: noise)
+    monkeypatch.setattr(datasets, "load", lambda *args: noise)
     arguments = ["--config.batch_size=49", f"--workdir={tmp_path / 'run'}"]
     code, _, err = call(monkeypatch, capsys, *arguments)
     assert code == 2 and "batch_size=49: must be at most the 48" in err
@@ -138,7 +138,7 @@ def test_run_that_diverges_is_one_line(tmp_path, monkeypatch, capsys):
     [
         (KeyboardInterrupt(), 130, "", "interrupted; continue with:\n  "),
         (Interrupted("stopped at 5"), 0, "stopped at 5; continue with:\n  ", ""),
-        (data.DataError("no data"), 2, "", "error: no data\n"),
+        (datasets.DataError("no data"), 2, "", "error: no data\n"),
         (FloatingPointError("step 5: nan"), 1, "", "error: step 5: nan\n"),
     ],
 )
@@ -263,7 +263,7 @@ def test_config_and_workdir_from_another_directory(tmp_path, monkeypatch):
 
 def test_finished_run_says_so_and_gives_the_same_summary(tmp_path, monkeypatch, capsys):
     noise = runs.dataset()
-    monkeypatch.setattr(data, "load", lambda name, data_dir: noise)
+    monkeypatch.setattr(datasets, "load", lambda *args: noise)
     made = runs.config()
     split = {"nll": 1.0, "nll_stderr": 2.0, "nll_1": 3.0, "eval_samples": 4}
     result = {"steps": 20, "seconds": 1.0, "valid": split, "test": split}

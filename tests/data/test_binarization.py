@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from experiments import DataError
-from experiments.data import binarization
-from experiments.data import load as data
+from experiments.data import binarization, datasets
 from experiments.data.binarization import (
     binarized,
     dynamic_binarize,
@@ -21,7 +20,7 @@ from experiments.data.binarization import (
 
 @pytest.fixture(scope="module")
 def mnist():
-    return data.load("mnist")
+    return datasets.load("mnist")
 
 
 def sigmas(ones, grey, draws):

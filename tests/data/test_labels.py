@@ -8,7 +8,6 @@ import pytest
 import runs
 from experiments import ConfigError
 from experiments.data import labels as labelled
-from experiments.data.load import read_mnist
 
 
 def make(labels, num_classes):
@@ -17,8 +16,7 @@ def make(labels, num_classes):
     return dataclasses.replace(noise, train=train, num_classes=num_classes)
 
 
-def test_as_many_of_every_class_of_mnist_by_seed():
-    mnist = read_mnist()
+def test_as_many_of_every_class_of_mnist_by_seed(mnist):
     one, two, again = (labelled.choose(mnist, 100, seed) for seed in (0, 1, 0))
     for rows in (one, two):
         assert len(set(rows)) == 100

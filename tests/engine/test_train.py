@@ -9,7 +9,7 @@ import pytest
 
 import runs
 from experiments import DivergedError, Interrupted, WorkdirError, plots, vae
-from experiments.data import load as data
+from experiments.data import datasets
 from experiments.engine import recorder, report, train
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.report import read_metrics
@@ -87,7 +87,7 @@ SMALL = {
 @pytest.mark.parametrize("variant", SMALL)
 def test_variants_end_to_end(variant, tmp_path, monkeypatch):
     noise = runs.dataset()
-    monkeypatch.setattr(data, "load", lambda name, data_dir: noise)
+    monkeypatch.setattr(datasets, "load", lambda *args: noise)
     made = runs.config(
         variant,
         num_steps=6,

@@ -9,7 +9,7 @@ import pytest
 
 import gumbel
 from experiments import semi_supervised
-from experiments.data import load as data
+from experiments.data import datasets
 from experiments.engine.step import init_state
 from gumbel import samplers
 from scripts.benchmarks import networks, plain
@@ -35,7 +35,7 @@ def inputs(start, seed=0):
 def loaded(few_digits):
     """Few digits instead of the data set."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "load", lambda name, data_dir=None: few_digits)
+        patch.setattr(datasets, "load", lambda *args: few_digits)
         yield
 
 

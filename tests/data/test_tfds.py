@@ -1,6 +1,5 @@
-"""Data sets against known truth: files made here, and the shipped MNIST."""
+"""Prepared TFDS data sets, made here without TensorFlow, whole and damaged."""
 
-import hashlib
 import io
 import os
 import subprocess
@@ -12,13 +11,8 @@ import pytest
 import tensorflow_datasets as tfds
 
 from experiments import DataError
-from experiments.data import load as data
+from experiments.data import datasets
 from experiments.data.binarization import BINARIZATIONS, binarized
-
-
-@pytest.fixture(scope="module")
-def mnist():
-    return data.load("mnist")
 
 
 def png(pixels, mode=None):
@@ -66,62 +60,7 @@ def grey_images(n, seed, shape=(28, 28)):
     return np.random.default_rng(seed).integers(0, 256, (n, *shape), dtype=np.uint8)
 
 
-# The shipped MNIST.
-
-
-def test_shipped_mnist(mnist):
-    sizes = [len(split.labels) for split in (mnist.train, mnist.valid, mnist.test)]
-    assert sizes == [50_000, 10_000, 10_000]
-    assert mnist.train.images.shape == (50_000, 784)
-    assert mnist.train.images.dtype == np.uint8
-    assert mnist.train.labels.dtype == np.int32
-    assert mnist.num_classes == 10
-    # The well-known beginnings of the training and test files, and the class counts.
-    assert mnist.train.labels[:10].tolist() == [5, 0, 4, 1, 9, 2, 1, 3, 1, 4]
-    assert mnist.test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
-    labels = np.concatenate([mnist.train.labels, mnist.valid.labels])
-    counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
-    assert np.bincount(labels).tolist() == counts
-    # Known mean of the training file.
-    images = [mnist.train.images.mean(), mnist.valid.images.mean()]
-    np.testing.assert_allclose((5 * images[0] + images[1]) / 6 / 255, 0.1306604762)
-
-
-def test_shipped_mnist_is_small():
-    assert data.MNIST_PATH.stat().st_size <= 12_000_000
-
-
-def test_corrupted_or_missing_archive(tmp_path):
-    content = bytearray(data.MNIST_PATH.read_bytes())
-    content[len(content) // 2] ^= 1
-    path = tmp_path / "mnist.tar.xz"
-    with pytest.raises(DataError, match="is missing: restore it with git"):
-        data.read_mnist(path)
-    path.write_bytes(content)
-    found = hashlib.sha256(content).hexdigest()
-    with pytest.raises(DataError) as error:
-        data.read_mnist(path)
-    for part in (str(path), found, data.MNIST_SHA256, "make_mnist.py SOURCE_DIR"):
-        assert part in str(error.value)
-
-
-# Sizes of the held-out split.
-
-
-def test_valid_sizes():
-    # Of Omniglot as published 1,345, of anything else a sixth, however it is called.
-    assert data._valid_size("omniglot_burda", 24_345) == 24_345 - 23_000
-    assert data._valid_size("omniglot_archives", 19_280) == 1345
-    assert data._valid_size("omniglot", 19_280) == 1345
-    assert data._valid_size("omniglot_archives_small", 2720) == 453
-    assert data._valid_size("omniglot_burda", 60) == 10
-    assert data._valid_size("fashion_mnist", 60_000) == 10_000
-
-
-# TFDS.
-
-
-def test_tfds_labels_versions_and_hold_out(tmp_path):
+def test_labels_versions_and_hold_out(tmp_path):
     train, test = grey_images(13, 0), grey_images(3, 1)
     splits = {
         "train": [(png(x), i % 3) for i, x in enumerate(train)],
@@ -130,7 +69,7 @@ def test_tfds_labels_versions_and_hold_out(tmp_path):
     old = {"train": splits["test"], "test": splits["test"]}
     prepare(tmp_path, "tiny", old, "1.9.0", **LABEL)
     prepare(tmp_path, "tiny", splits, "1.10.0", **LABEL)  # newer, though "1.1" < "1.9"
-    dataset = data.load("tiny", str(tmp_path))
+    dataset = datasets.load("tiny", str(tmp_path))
     # The writer may order examples by its own rule: compare as sets of (image, label).
     images = np.concatenate([dataset.train.images, dataset.valid.images])
     labels = np.concatenate([dataset.train.labels, dataset.valid.labels])
@@ -139,26 +78,15 @@ def test_tfds_labels_versions_and_hold_out(tmp_path):
     assert (len(dataset.train.labels), len(dataset.valid.labels)) == (11, 2)
     assert dataset.test.images.shape == (3, 784)
     assert dataset.num_classes == 3
-    assert dataset.checksum == data.load("tiny", str(tmp_path)).checksum
+    assert dataset.checksum == datasets.load("tiny", str(tmp_path)).checksum
 
 
-def test_tfds_checksum_sees_one_grey_level(tmp_path):
-    images = grey_images(6, 0)
-    sums = []
-    for change in (0, 1):
-        images[3, 5, 5] = 7 + change
-        splits = {s: [(png(x), None) for x in images] for s in ("train", "test")}
-        prepare(tmp_path / str(change), "tiny", splits)
-        sums.append(data.load("tiny", str(tmp_path / str(change))).checksum)
-    assert sums[0] != sums[1]
-
-
-def test_tfds_without_labels_zero_one_and_validation(tmp_path):
+def test_without_labels_zero_one_and_validation(tmp_path):
     images = grey_images(6, 0) % 2
     names = ("train", "validation", "test")
     rows = {name: [(png(images[2 * i]), None)] for i, name in enumerate(names)}
     prepare(tmp_path, "binarized_mnist", rows)
-    dataset = data.load("binarized_mnist", str(tmp_path))
+    dataset = datasets.load("binarized_mnist", str(tmp_path))
     for i, split in enumerate((dataset.train, dataset.valid, dataset.test)):
         np.testing.assert_array_equal(split.images[0], 255 * images[2 * i].reshape(-1))
         assert split.labels.tolist() == [-1]
@@ -171,14 +99,14 @@ def test_tfds_without_labels_zero_one_and_validation(tmp_path):
 
 @pytest.mark.parametrize("mode", ["1", "L", "RGB", "RGBA"])
 def test_omniglot_is_shrunk_inverted_and_split(tmp_path, monkeypatch, mode):
-    monkeypatch.setitem(data._VALID_SIZES, ("omniglot", 5), 2)
+    monkeypatch.setitem(datasets._VALID_SIZES, ("omniglot", 6), 2)
     ink = np.zeros((105, 105), np.uint8)
     ink[15:30, 60:75] = 255  # pixels 15..30 are cells 4..8, as 105 / 28 = 3.75
     drawing = png(255 - ink, mode)
-    rows = {s: [(drawing, None)] * 5 for s in ("train", "test", "small1")}
+    rows = {s: [(drawing, None)] * 6 for s in ("train", "test", "small1")}
     prepare(tmp_path, "omniglot", rows)
-    dataset = data.load("omniglot", str(tmp_path))
-    assert (len(dataset.train.labels), len(dataset.valid.labels)) == (3, 2)
+    dataset = datasets.load("omniglot", str(tmp_path))
+    assert (len(dataset.train.labels), len(dataset.valid.labels)) == (4, 2)
     expected = np.zeros((28, 28), np.uint8)
     expected[4:8, 16:20] = 255
     np.testing.assert_array_equal(dataset.valid.images[1].reshape(28, 28), expected)
@@ -187,7 +115,7 @@ def test_omniglot_is_shrunk_inverted_and_split(tmp_path, monkeypatch, mode):
 def test_errors_say_what_to_do(tmp_path):
     def message(name, data_dir=tmp_path):
         with pytest.raises(DataError) as error:
-            data.load(name, str(data_dir))
+            datasets.load(name, str(data_dir))
         assert "\n" not in str(error.value)
         return str(error.value)
 
@@ -198,8 +126,7 @@ def test_errors_say_what_to_do(tmp_path):
     assert message("fashion_mnst").startswith("unknown data set 'fashion_mnst'")
     assert "fashion_mnist" in message("fashion_mnst")
     assert message("").startswith("unknown data set ''")
-    others = "mnist, omniglot_burda, omniglot_archives, omniglot_archives_small"
-    assert message("omniglot_bruda").endswith(f"read without TFDS are {others}")
+    assert "omniglot_burda, " in message("omniglot_bruda")
 
     rows = [(png(x), None) for x in grey_images(1, 0)]
     info = prepare(tmp_path, "fashion_mnist", {"train": rows, "test": rows})
@@ -222,9 +149,43 @@ def test_errors_say_what_to_do(tmp_path):
     "module", ["tensorflow_datasets", "importlib_resources", "PIL.Image"]
 )
 def test_missing_package(monkeypatch, tmp_path, module):
+    rows = [(png(x), None) for x in grey_images(6, 0)]
+    prepare(tmp_path, "kmnist", {"train": rows, "test": rows})
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(DataError, match="cannot be read .*: pip install"):
-        data.load("kmnist", str(tmp_path))
+        datasets.load("kmnist", str(tmp_path))
+
+
+def test_damage_is_one_line_and_never_other_images(tmp_path, capsys):
+    rows = [(png(x), i % 3) for i, x in enumerate(grey_images(12, 0))]
+    folder = prepare(tmp_path, "tiny", {"train": rows, "test": rows}, **LABEL)
+    checksum = datasets.load("tiny", str(tmp_path)).checksum
+    rng, refused = np.random.default_rng(0), 0
+    for file in sorted(folder.iterdir()):
+        whole = file.read_bytes()
+        used = max(len(whole.rstrip(b"\0")), 1)  # records are padded with zeros
+        flipped = np.frombuffer(whole, np.uint8).copy()
+        flipped[rng.integers(used, size=5)] ^= 255
+        for content in (b"", b"{}", whole[: used // 2], whole[1:], flipped.tobytes()):
+            file.write_bytes(content)
+            try:
+                assert datasets.load("tiny", str(tmp_path)).checksum == checksum
+            except DataError as error:
+                refused += 1
+                assert "\n" not in str(error)
+        file.unlink()
+        with pytest.raises(DataError):
+            datasets.load("tiny", str(tmp_path))
+        file.write_bytes(whole)
+    assert refused > 15
+
+
+def test_images_of_other_formats_are_not_opened(tmp_path):
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 28 28\nshowpage\n"
+    rows = [(postscript, None)] * 6
+    prepare(tmp_path, "tiny", {"train": rows, "test": rows})
+    with pytest.raises(DataError, match="cannot be read .UnidentifiedImageError"):
+        datasets.load("tiny", str(tmp_path))
 
 
 def test_never_imports_tensorflow(tmp_path):
@@ -235,11 +196,11 @@ def test_never_imports_tensorflow(tmp_path):
     program = f"""
 import sys
 from experiments import DataError
-from experiments.data import load as data
-data.load("tiny", {str(tmp_path)!r})
+from experiments.data import datasets
+datasets.load("tiny", {str(tmp_path)!r})
 for name in ("mnist", "cifar10", "nonsense"):
     try:
-        data.load(name, {str(tmp_path)!r})
+        datasets.load(name, {str(tmp_path)!r})
     except DataError:
         pass
 assert "tensorflow" not in sys.modules
