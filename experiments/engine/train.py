@@ -5,7 +5,6 @@ bits it would have ended with.
 """
 
 import contextlib
-import json
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,9 +19,9 @@ from experiments.engine import profiling, report
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.devices import data_mesh, local, whole
 from experiments.engine.evaluation import Evaluator, bound_summary
-from experiments.engine.interrupt import interruptions
 from experiments.engine.loop import Run, advance
-from experiments.engine.run_directory import claim, versions, write_json
+from experiments.engine.provenance import versions
+from experiments.engine.run_directory import claim, read_result, write_json
 from experiments.engine.step import (
     DRAW,
     EVALUATE,
@@ -75,9 +74,9 @@ def train(
     compiled = {} if compiled is None else compiled
     result_file = workdir / "result.json"
     with contextlib.ExitStack() as stack:
-        _claim(stack, config, workdir)
-        stopping = stack.enter_context(interruptions())
-        if result := hosts.on_first(lambda: _read_result(result_file)):
+        _claim(stack, task, config, workdir, announce)
+        stopping = stack.enter_context(hosts.interruptions())
+        if result := hosts.on_first(lambda: read_result(workdir, config.num_steps)):
             announce(f"this run is complete: {workdir}")
             return result
         options = {"tensorboard": tensorboard, "announce": announce}
@@ -128,8 +127,8 @@ def train_together(
     """
     with contextlib.ExitStack() as stack:
         for config, workdir in zip(configs, workdirs, strict=True):
-            _claim(stack, config, workdir)
-        stopping = stack.enter_context(interruptions())
+            _claim(stack, task, config, workdir, announce)
+        stopping = stack.enter_context(hosts.interruptions())
         opened = [
             _open(stack, task, config, workdir, mesh, compiled, announce=announce)
             for config, workdir in zip(configs, workdirs, strict=True)
@@ -143,15 +142,18 @@ def train_together(
             advance(runs, states, step, mesh, stopping, compiled)
 
 
-def _claim(stack: contextlib.ExitStack, config, workdir: Path) -> None:
+def _claim(
+    stack: contextlib.ExitStack,
+    task: Task,
+    config,
+    workdir: Path,
+    announce: Callable[[str], None],
+) -> None:
     def claim_first() -> None:
-        stack.enter_context(claim(workdir, config.to_dict()))
+        made_with = versions(task.checksum)
+        stack.enter_context(claim(workdir, config.to_dict(), made_with, announce))
 
     hosts.on_first(claim_first)
-
-
-def _read_result(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.exists() else None
 
 
 def _open(
@@ -166,9 +168,6 @@ def _open(
     tensorboard: bool = False,
 ) -> tuple[Run, TrainState]:
     """A run in its claimed directory, and its state at its newest checkpoint."""
-    hosts.on_first(
-        lambda: write_json(workdir / "versions.json", versions(task.checksum))
-    )
     checkpoints = Checkpoints(workdir / "checkpoints")
     state, step = first_state(task, config, compiled, mesh), 0
     if restored := checkpoints.restore(state, announce):
