@@ -1,10 +1,25 @@
 """The papers' three experiments, and the exceptions that they end with in one line."""
 
 import importlib
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def _is_program() -> bool:
+    """Whether a command of the repository is about to run, and no other program's."""
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    if main is None:  # `python -m`, while it looks for the module
+        return sys.argv[:1] == ["-m"]
+    return Path(main).resolve().parent == REPOSITORY / "scripts"
+
+
+# Ctrl-C ends a command without a traceback, also while it imports; training notes it.
+if _is_program() and signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class ConfigError(ValueError):

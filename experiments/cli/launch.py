@@ -28,7 +28,7 @@ from experiments import (
 from experiments.cli.config import flag_help, read_flags
 from experiments.engine import processes as hosts
 from experiments.engine import report
-from experiments.engine.run_directory import default_workdir
+from experiments.engine.run_directory import default_workdir, set_aside
 from experiments.engine.task import Task
 from experiments.engine.train import train
 
@@ -40,6 +40,7 @@ def _define_flags(values: flags.FlagValues) -> None:
     meaning = "run directory; unset: in runs/, named by the config"
     flags.DEFINE_string("workdir", None, meaning, flag_values=values)
     boolean("tensorboard", "also write TensorBoard events (needs tensorboardX)")
+    boolean("restart", "move an old run to DIR.old-1, and start afresh")
     boolean("train_only", "stop before the final evaluation, on the test set")
     boolean("profile", "also write a trace of the first steps to profile/")
     boolean("debug", "show the traceback behind a one-line error")
@@ -62,7 +63,7 @@ def help_text(experiment: str, doc: str, default_config: str) -> str:
     """What --help prints: the idea, the variants, the flags and every field."""
     values, path, _ = read_flags([experiment], default_config, _define_flags)
     names = f"variants: {', '.join(runpy.run_path(path)['VARIANTS'])}"
-    return f"""{doc.strip()}
+    return f"""{(doc or "").strip()}
 
 usage: python -m experiments.{experiment} [--config=FILE[:VARIANT]] [--FLAG=VALUE …]
 where FILE is {Path(path).relative_to(REPOSITORY)}, or one that is written like it
@@ -86,8 +87,11 @@ def launch(experiment: str, doc: str, make_task: Callable[[ConfigDict], Task]) -
         values = parse(argv, experiment, default_config)
         hosts.start(values)
         check_compiler()
+        task = hosts.in_all(lambda: make_task(values.config))
+        if values.restart:
+            hosts.on_first(lambda: set_aside(values.workdir))
         result = train(
-            hosts.in_all(lambda: make_task(values.config)),
+            task,
             values.config,
             values.workdir,
             tensorboard=values.tensorboard,
@@ -99,7 +103,8 @@ def launch(experiment: str, doc: str, make_task: Callable[[ConfigDict], Task]) -
         else:
             print(report.summary(result, values.workdir))
 
-    command = [sys.executable, "-m", f"experiments.{experiment}", *sys.argv[1:]]
+    arguments = (a for a in sys.argv[1:] if not a.lstrip("-").startswith("restart"))
+    command = [sys.executable, "-m", f"experiments.{experiment}", *arguments]
     run_script(
         lambda: help_text(experiment, doc, default_config),
         main,
@@ -139,25 +144,25 @@ def run_script(
         argv: its command line.
         goes_on: what an interruption says of continuing.
     """
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.reconfigure(errors="replace")  # ASCII has no ±
+    hosts.open_streams()
     logging.set_verbosity(logging.WARNING)
     try:
         if {"--help", "-help", "-h"} & set(argv[1:]):
             print(doc if isinstance(doc, str) else doc())
         else:
             main(argv)
-        if sys.stdout:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except Interrupted as stopped:
         print(f"{stopped}; {goes_on}")
-        sys.exit(stopped.exit_code)
+        hosts.exit_interrupted(stopped.exit_code)
     except KeyboardInterrupt:  # before training, or the second one during it
         print(f"interrupted; {goes_on}", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:
+    except OSError as error:  # of the output; that of a run's file is a WorkdirError
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        if isinstance(error, BrokenPipeError):
+            sys.exit(141)
+        _fail(error, argv, 1)
     except (ConfigError, DataError, WorkdirError, CheckpointError) as error:
         _fail(error, argv, 2)
     except FloatingPointError as error:

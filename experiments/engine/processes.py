@@ -1,17 +1,24 @@
-"""Many processes, on one host or several, as one run.
+"""The processes of a run: many, on one host or several, as one; and their signals.
 
-All processes run the same program on their part of one mesh. Only the first of them
-reads and writes files and speaks; what it alone knows it tells the others, and whether
-to stop is agreed.
+All processes run the same program on their part of one mesh. Process 0 alone reads and
+writes files and prints; what it reads it broadcasts, as JSON or arrays, and whether to
+stop is agreed. The processes trust each other and their network.
 """
 
+import contextlib
+import ctypes
+import errno
 import json
 import math
 import os
 import re
+import signal
+import socket
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
 import jax
@@ -20,19 +27,34 @@ from absl import flags
 from jax.experimental import multihost_utils
 
 import experiments
-from experiments import ConfigError
+from experiments import ConfigError, Interrupted
 
 Value = TypeVar("Value")
 
+START_SECONDS = 60
 # The exceptions that a process may raise for what has happened on process 0.
 _ERRORS = vars(experiments) | {
     error.__name__: error for error in (FloatingPointError, OSError)
 }
 
 
+def open_streams() -> None:
+    """Makes the standard streams usable, be they closed or ASCII."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            # Otherwise the next file to be opened would get its number and its output.
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # ASCII has no ±.
+
+
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags that say which processes a run has."""
-    meaning = "one run of many processes, the same command on each host"
+    meaning = "one run of many processes on a trusted network, the same command on each"
     flags.DEFINE_boolean("multihost", False, meaning, flag_values=values)
     meaning = "HOST:PORT of process 0, unless the cluster tells"
     flags.DEFINE_string("coordinator", None, meaning, flag_values=values)
@@ -49,7 +71,8 @@ def start(values: flags.FlagValues) -> None:
         values: with the flags of `define_flags`.
 
     Raises:
-        ConfigError: if it is not clear which processes these are.
+        ConfigError: if it is not clear which processes these are, or not all of them
+            join within START_SECONDS.
     """
     names = ("coordinator", "num_processes", "process_id")
     given = {name: values[name].value for name in names if values[name].present}
@@ -65,24 +88,81 @@ def start(values: flags.FlagValues) -> None:
         )
     if not values.multihost:
         return
-    # It would swallow SIGTERM, which is ours: engine/interrupt.py.
+    print(f"joining the processes of the run, for at most {START_SECONDS} s")
+    if given:
+        _check_coordinator(values.coordinator, values.process_id)
+    # It would swallow SIGTERM, which is ours.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
-            values.coordinator, values.num_processes, values.process_id
+            values.coordinator,
+            values.num_processes,
+            values.process_id,
+            initialization_timeout=START_SECONDS,
+            # By default it listens on every interface of the machine.
+            coordinator_bind_address=values.coordinator,
         )
     except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise ConfigError(
-            f"--multihost: no other processes were found ({reason}): give "
-            "--coordinator=HOST:PORT, --num_processes and --process_id"
+            f"--multihost: not all processes were found ({reason}): start all of them "
+            "within a minute, with the same --coordinator=HOST:PORT and "
+            "--num_processes, and a --process_id each"
         ) from error
     if not is_first():
-        sys.stdout = open(os.devnull, "w")
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+
+
+def _check_coordinator(address: str, process_id: int) -> None:
+    """Checks the address of process 0, which JAX crashes on where it is wrong.
+
+    Raises:
+        ConfigError: if process 0 cannot listen there, or does not answer the others.
+    """
+    flag = f"--coordinator={address}"
+    host, _, port = address.rpartition(":")
+    if not (host and port.isdecimal() and port.isascii() and 0 < int(port) < 2**16):
+        raise ConfigError(f"{flag}: must be HOST:PORT, the port from 1 to 65535")
+    try:
+        host = host.strip("[]")
+        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise ConfigError(f"{flag}: no such host ({error})") from error
+    if process_id == 0:
+        errors = [_listen_error(family, where) for family, *_, where in found]
+        in_use = [
+            error for error in errors if error and error.errno == errno.EADDRINUSE
+        ]
+        if in_use or all(errors):
+            reason = (in_use or errors)[0].strerror
+            raise ConfigError(f"{flag}: process 0 cannot listen there ({reason})")
+        return
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            with socket.create_connection((host, int(port)), timeout=5):
+                return
+        except OSError as error:
+            if time.monotonic() > deadline:
+                raise ConfigError(
+                    f"{flag}: no answer of process 0 ({error})"
+                ) from error
+        time.sleep(0.2)
+
+
+def _listen_error(family: int, address: tuple) -> OSError | None:
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as listener:
+            # As the coordinator does: of an earlier run, no port stays in use.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+    except OSError as error:
+        return error
+    return None
 
 
 def is_first() -> bool:
-    """Whether this process is the one that reads, writes and speaks."""
+    """Whether this is process 0, which reads, writes and prints."""
     return jax.process_index() == 0
 
 
@@ -143,15 +223,15 @@ def broadcast_arrays(
     return values
 
 
-def in_all(act: Callable[[], Value]) -> Value:
-    """Acts in every process; where it fails in one, it fails in all.
+def in_all(function: Callable[[], Value]) -> Value:
+    """Runs on every process; an exception on one is an exception on all.
 
     Raises:
-        ConfigError: if it failed in another one.
+        ConfigError: if it failed on another process.
     """
     value, error = None, None
     try:
-        value = act()
+        value = function()
     except Exception as caught:
         error = caught
     if anywhere(error is not None):
@@ -160,14 +240,14 @@ def in_all(act: Callable[[], Value]) -> Value:
 
 
 def anywhere(flag: bool) -> bool:
-    """Whether a flag is set in any of the processes, which all have to ask."""
+    """Whether a flag is set on any of the processes, which all have to ask."""
     if jax.process_count() == 1:
         return flag
     return bool(multihost_utils.process_allgather(np.asarray(flag)).any())
 
 
 def abandon(error: Exception) -> NoReturn:
-    """Ends a process that has failed, or whose run has lost another one.
+    """Ends a process that has failed, or whose run has lost another process.
 
     To leave a run of many processes in good order would be to wait for the others,
     which wait for this one.
@@ -185,3 +265,66 @@ def abandon(error: Exception) -> NoReturn:
         traceback.print_exception(error)
     sys.stderr.flush()
     os._exit(1)
+
+
+@contextlib.contextmanager
+def interruptions() -> Iterator[Callable[[], bool]]:
+    """Notes SIGTERM and Ctrl-C; a second one ends the process at once.
+
+    Yields:
+        () -> whether a process of the run was asked to stop; all of them have to ask.
+        An Interrupted that leaves the block knows whether it was Ctrl-C.
+    """
+    received: list[int] = []
+    # Python calls handlers between two instructions of the main thread, that is after
+    # the compiled steps under way. What it writes to a pipe arrives at once.
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    threading.Thread(target=_watch, args=(reader,), daemon=True).start()
+    previous = {
+        number: signal.signal(number, lambda number, frame: received.append(number))
+        for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    previous_pipe = signal.set_wakeup_fd(writer)
+    try:
+        yield lambda: anywhere(bool(received))
+    except Interrupted as interrupted:
+        if signal.SIGINT in received:
+            interrupted.exit_code = 128 + signal.SIGINT
+        raise
+    finally:
+        signal.set_wakeup_fd(previous_pipe)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+        os.close(writer)
+
+
+def _watch(pipe: int) -> None:
+    """Announces that the first signal from a pipe is heeded, and dies of the second."""
+    with open(pipe, "rb", buffering=0) as signals:
+        if signals.read(1) == bytes([signal.SIGINT]):
+            with contextlib.suppress(OSError):  # Nobody may be reading.
+                line = b"\nstopping after these steps; Ctrl-C again ends at once\n"
+                os.write(2, line)
+        if number := signals.read(1):
+            _end_by(number[0])
+
+
+def _end_by(number: int) -> None:
+    """Ends the process by a signal, as one that handles none, from any thread."""
+    ctypes.CDLL(None).signal(number, None)  # Python's is for the main thread alone.
+    os.kill(os.getpid(), number)
+
+
+def exit_interrupted(code: int) -> NoReturn:
+    """Exits with a code; 130, of Ctrl-C, by the signal itself.
+
+    To a shell both are $? = 130, but bash ends a loop only for a command that the
+    signal has ended.
+    """
+    # Programs are run with the system's handler, see experiments/__init__.py.
+    if code == 130 and signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            stream.flush()
+        _end_by(signal.SIGINT)
+    sys.exit(code)

@@ -15,8 +15,9 @@ from experiments.engine import processes as hosts
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.devices import local
 from experiments.engine.evaluation import Evaluator
+from experiments.engine.provenance import versions
 from experiments.engine.report import MetricsLog
-from experiments.engine.run_directory import claim, versions, write_json
+from experiments.engine.run_directory import claim
 from experiments.engine.step import EVALUATE, TrainState, init_state
 from experiments.engine.task import Task
 
@@ -84,7 +85,13 @@ class Recorder:
         self.saved = step
 
 
-def claim_directory(stack: contextlib.ExitStack, config, workdir: Path) -> None:
+def claim_directory(
+    stack: contextlib.ExitStack,
+    task: Task,
+    config,
+    workdir: Path,
+    announce: Callable[[str], None],
+) -> None:
     """Holds a run directory until the stack closes.
 
     Raises:
@@ -92,7 +99,8 @@ def claim_directory(stack: contextlib.ExitStack, config, workdir: Path) -> None:
     """
 
     def claim_first() -> None:
-        stack.enter_context(claim(workdir, config.to_dict()))
+        made_with = versions(task.checksum)
+        stack.enter_context(claim(workdir, config.to_dict(), made_with, announce))
 
     hosts.on_first(claim_first)
 
@@ -108,9 +116,6 @@ def open_run(
     tensorboard: bool = False,
 ) -> tuple[Recorder, TrainState]:
     """The recorder of a run in its claimed directory, and its newest state."""
-    hosts.on_first(
-        lambda: write_json(workdir / "versions.json", versions(task.checksum))
-    )
     checkpoints = Checkpoints(workdir / "checkpoints")
     state, step = init_state(task, config, mesh), 0
     if restored := checkpoints.restore(state, announce):

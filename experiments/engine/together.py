@@ -18,9 +18,9 @@ import numpy as np
 from jax.sharding import Mesh
 
 from experiments import DivergedError, Interrupted
+from experiments.engine import processes as hosts
 from experiments.engine import report
 from experiments.engine.devices import points_sharding, split_batches, whole
-from experiments.engine.interrupt import interruptions
 from experiments.engine.recorder import Recorder, claim_directory, open_run
 from experiments.engine.step import (
     TrainState,
@@ -56,8 +56,8 @@ def train_together(
     """
     with contextlib.ExitStack() as stack:
         for config, workdir in zip(configs, workdirs, strict=True):
-            claim_directory(stack, config, workdir)
-        stopping = stack.enter_context(interruptions())
+            claim_directory(stack, task, config, workdir, announce)
+        stopping = stack.enter_context(hosts.interruptions())
         # Broken off between two saves, they are not all at the same step.
         by_step: dict[int, list[tuple[Recorder, TrainState]]] = {}
         for config, workdir in zip(configs, workdirs, strict=True):

@@ -6,7 +6,6 @@ bits it would have ended with.
 
 import contextlib
 import functools
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,9 +19,8 @@ from experiments.engine import processes as hosts
 from experiments.engine import report
 from experiments.engine.devices import data_mesh, local, split_batches, whole
 from experiments.engine.evaluation import bound_summary
-from experiments.engine.interrupt import interruptions
 from experiments.engine.recorder import Recorder, claim_directory, open_run
-from experiments.engine.run_directory import write_json
+from experiments.engine.run_directory import read_result, write_json
 from experiments.engine.step import (
     PLOT,
     TrainState,
@@ -72,9 +70,9 @@ def train(
     check_task(task, config)
     result_file = workdir / "result.json"
     with contextlib.ExitStack() as stack:
-        claim_directory(stack, config, workdir)
-        stopping = stack.enter_context(interruptions())
-        if result := hosts.on_first(lambda: _read_result(result_file)):
+        claim_directory(stack, task, config, workdir, announce)
+        stopping = stack.enter_context(hosts.interruptions())
+        if result := hosts.on_first(lambda: read_result(workdir, config.num_steps)):
             announce(f"this run is complete: {workdir}")
             return result
         run, state = open_run(
@@ -166,10 +164,6 @@ def _trace(directory: Path, wanted: bool) -> contextlib.AbstractContextManager:
     if wanted and hosts.is_first():
         return jax.profiler.trace(directory, create_perfetto_trace=True)
     return contextlib.nullcontext()
-
-
-def _read_result(path: Path) -> dict[str, Any] | None:
-    return json.loads(path.read_text()) if path.exists() else None
 
 
 def _evaluate(

@@ -40,7 +40,8 @@ from experiments import REPOSITORY, ConfigError
 from experiments.cli.config import read_flags
 from experiments.engine import report
 from experiments.engine.checkpoint import Checkpoints
-from experiments.engine.run_directory import versions, write_json
+from experiments.engine.provenance import versions
+from experiments.engine.run_directory import write_json
 from experiments.engine.step import init_state
 from experiments.reproduction.probe import Probe, check_estimators, estimator_config
 from experiments.reproduction.quality_plot import plot_gradient_quality

@@ -25,7 +25,7 @@ from ml_collections import ConfigDict
 from experiments import REPOSITORY, ConfigError
 from experiments.cli.config import check_config
 from experiments.engine import processes as hosts
-from experiments.engine import report
+from experiments.engine import provenance, report
 from experiments.engine import run_directory as workdir
 from experiments.engine.devices import sweep_mesh
 from experiments.engine.run_directory import flatten, write_json
@@ -250,7 +250,7 @@ def evaluate(
             "experiment": run.experiment,
             "config": run.config.to_dict(),
             "diverged": _reason(error),
-            "versions": workdir.versions(task.checksum),
+            "versions": provenance.versions(task.checksum),
         }
     if selection:
         shown = [dict(point) for point in selection]
@@ -400,7 +400,7 @@ def rerun(path: Path, data_dir: str | None) -> tuple[list[str], list[str]]:
     if data_dir is not None:
         config = with_fields(config, {"dataset.data_dir": data_dir})
     task = importlib.import_module(f"experiments.{experiment}").make_task(config)
-    versions = workdir.versions(task.checksum)
+    versions = provenance.versions(task.checksum)
     settings = {"config": config.to_dict(), "versions": versions}
     result = train(task, config, workdir.default_workdir("again", path.stem, settings))
     numbers = records.different_numbers(record["result"], result)

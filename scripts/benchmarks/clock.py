@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from experiments.engine.run_directory import processor
+from experiments.engine.provenance import processor
 
 REPEATS = 15
 

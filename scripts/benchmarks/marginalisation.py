@@ -12,7 +12,8 @@ from configs.semi_supervised import get_config
 from experiments import REPOSITORY, plots, semi_supervised
 from experiments.data import datasets
 from experiments.engine import report
-from experiments.engine.run_directory import versions, write_json
+from experiments.engine.provenance import versions
+from experiments.engine.run_directory import write_json
 from experiments.engine.step import init_state, make_train_step
 from scripts.benchmarks.clock import conditions, medians
 

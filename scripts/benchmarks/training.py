@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments import REPOSITORY
-from experiments.engine.run_directory import versions, write_json
+from experiments.engine.provenance import versions
+from experiments.engine.run_directory import write_json
 from experiments.reproduction.other_tables import FLOOR
 from experiments.reproduction.other_tables import training_table as table
 from scripts.benchmarks import floor, fresh, ours

@@ -14,7 +14,7 @@ import pytest
 from absl import flags
 
 import runs
-from experiments import ConfigError, plots
+from experiments import ConfigError, Interrupted, plots
 from experiments.engine import processes as hosts
 from experiments.engine import train
 from experiments.engine.devices import make_mesh
@@ -143,17 +143,51 @@ ADDRESS = "--coordinator=localhost:1234"
             ("--multihost", ADDRESS, "--num_processes=2", "--process_id=2"),
             "--process_id=2: must be below --num_processes=2",
         ),
-        (("--multihost",), r"found \(nobody\): give --coordinator=HOST:PORT, "),
+        (("--multihost",), r"found \(nobody\): start all of them within a minute"),
     ],
 )
 def test_processes_that_are_not_all_named(arguments, message, monkeypatch):
-    def initialize(*args):
+    def initialize(*args, **kwargs):
         raise ValueError("nobody\nat all")
 
     monkeypatch.setattr(jax.distributed, "initialize", initialize)
     monkeypatch.setattr(jax.config, "update", lambda name, value: None)
     with pytest.raises(ConfigError, match=message):
         start(*arguments)
+
+
+@pytest.fixture
+def port():
+    """A port of this machine that something else listens on."""
+    with socket.create_server(("localhost", 0)) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "address, index, message",
+    [
+        ("localhost", 0, "must be HOST:PORT, the port from 1 to 65535"),
+        (":80", 0, "must be HOST:PORT"),
+        ("localhost:http", 1, "must be HOST:PORT"),
+        ("localhost:0", 1, "must be HOST:PORT"),
+        ("localhost:65536", 1, "must be HOST:PORT"),
+        ("no-such-host.invalid:1234", 1, "no such host"),
+        ("no..host:1234", 0, "no such host"),
+        ("localhost:PORT", 0, "process 0 cannot listen there .Address already in use"),
+        ("192.0.2.1:1234", 0, "process 0 cannot listen there .Cannot assign requ"),
+        ("localhost:FREE", 1, "process 0 does not answer .*refused"),
+    ],
+)
+def test_addresses_that_are_wrong(address, index, message, port, monkeypatch):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))  # and does not listen
+        address = address.replace("FREE", str(free.getsockname()[1]))
+        address = address.replace("PORT", str(port))
+        monkeypatch.setattr(jax.distributed, "initialize", None)
+        monkeypatch.setattr(hosts, "START_SECONDS", 0.5)
+        arguments = f"--coordinator={address}", f"--process_id={index}"
+        with pytest.raises(ConfigError, match=f"^--coordinator={address}: {message}"):
+            start("--multihost", "--num_processes=2", *arguments)
 
 
 def test_a_single_process_needs_no_flag(monkeypatch):
@@ -166,3 +200,46 @@ def test_a_single_process_needs_no_flag(monkeypatch):
             everywhere(lambda: 1 / 0)
     with pytest.raises(KeyError):
         hosts.abandon(KeyError())
+
+
+WATCHED = (signal.SIGTERM, signal.SIGINT)
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_signal_is_noted_and_handlers_are_restored(number, code):
+    before = [signal.getsignal(n) for n in WATCHED]
+    with pytest.raises(Interrupted) as error, hosts.interruptions() as stopping:
+        assert not stopping()
+        signal.raise_signal(number)
+        assert stopping()
+        raise Interrupted
+    assert error.value.exit_code == code
+    assert [signal.getsignal(n) for n in WATCHED] == before
+    assert signal.set_wakeup_fd(-1) == -1
+
+
+# Computes for ever, in a call that returns to Python for no signal.
+BUSY = """
+import jax
+from experiments.engine import processes
+with processes.interruptions():
+    print("started", flush=True)
+    jax.jit(lambda: jax.lax.while_loop(lambda x: x >= 0, lambda x: x * 0, 0))() + 1
+"""
+
+
+@pytest.mark.parametrize("second", WATCHED)
+def test_ctrl_c_is_answered_at_once_and_the_second_signal_ends(second):
+    with subprocess.Popen(
+        [sys.executable, "-c", BUSY],
+        env=os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout.readline() == b"started\n"
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline() == b"\n"
+        assert process.stderr.readline().startswith(b"stopping after these steps; ")
+        process.send_signal(second)
+        assert process.wait(10) == -second
