@@ -16,6 +16,7 @@ import gumbel
 from configs.vae import get_config
 from experiments import ConfigError, vae
 from experiments.models.latents import FAMILIES
+from gumbel import samplers
 from gumbel.programs import KL_FORMS, Node, interpret
 
 PIXELS, IMAGES = 3, np.array([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
@@ -182,7 +183,10 @@ def relaxed_log_weights(program, variables, x, y, temperatures, kl):
 
     def pinned(key, name, distribution):
         law = distribution.relax(temperature)
-        point = jnp.asarray(y, jnp.float32)[:, None]
+        logit = jnp.asarray(y, jnp.float32)[:, None]
+        noise = temperature * logit - distribution.logits
+        tau = jnp.asarray(temperature, jnp.float32)
+        point = samplers.Relaxed(logit, distribution.logits, noise, tau)
         return Node(
             law.value(point),
             point,
