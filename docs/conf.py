@@ -15,7 +15,6 @@ extensions = [
     "extension",
 ]
 exclude_patterns = ["_build"]
-suppress_warnings = ["config.cache"]
 
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
@@ -28,9 +27,13 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_preserve_defaults = True
+napoleon_use_ivar = True
 napoleon_custom_sections = [("Shapes", "notes_style")]
 python_use_unqualified_type_names = True
 
+html_math_renderer = "mathml"
+html_static_path = ["static"]
+html_css_files = ["site.css"]
 html_theme = "sphinx_book_theme"
 html_title = "gumbel"
 html_theme_options = {"show_navbar_depth": 1, "show_toc_level": 2}

@@ -1,4 +1,7 @@
-"""What the site needs of its own: the tutorial as a notebook, facts of estimators.
+"""What the site needs of its own: a notebook, facts of estimators, equations.
+
+The tutorial becomes a notebook, which is executed. Equations become MathML, so that they
+are there without a network.
 
 {estimator} NAME    a directive: the facts of an estimator's entry, and its bias and
                     spread as results/gradient_quality measured them
@@ -11,6 +14,7 @@ from typing import Any
 
 import nbformat
 from docutils import nodes
+from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
@@ -100,9 +104,46 @@ def check_estimators(app: Sphinx, docname: str, source: list[str]) -> None:
             raise ExtensionError(f"docs/estimators.md: {', '.join(sorted(missing))}")
 
 
+def to_rst(app, what, name, obj, options, lines: list[str]) -> None:
+    """Makes a plain docstring reStructuredText, before napoleon reads its sections.
+
+    An asterisk is one, and an indented paragraph that starts after an empty line is
+    code, or an equation that is laid out by hand.
+    """
+    result = []
+    for number, line in enumerate(lines):
+        indent, text = len(line) - len(line.lstrip()), line.strip()
+        before = [x for x in lines[:number] if x.strip()]
+        is_after_empty = number > 0 and not lines[number - 1].strip()
+        if text and before and is_after_empty:
+            outer = len(before[-1]) - len(before[-1].lstrip())
+            if indent > outer:
+                result += [" " * outer + "::", ""]
+        result.append(line)
+    in_code = False
+    for number, line in enumerate(result):
+        in_code = line.strip() == "::" or (in_code and (line[:1] in " " or not line))
+        if not in_code:
+            result[number] = line.replace("*", r"\*")
+    lines[:] = result
+
+
+def visit_math(translator: Any, node: nodes.Element) -> None:
+    """Writes an equation as MathML."""
+    is_block = isinstance(node, nodes.math_block)
+    markup = tex2mathml(node.astext(), as_block=is_block)
+    if is_block:
+        translator.body.append(f'<div class="math-block">{markup}</div>\n')
+    else:
+        translator.body.append(markup)
+    raise nodes.SkipNode
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Registers the directive and the hooks."""
     app.add_directive("estimator", EstimatorFacts)
+    app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
+    app.connect("autodoc-process-docstring", to_rst, priority=400)
     app.connect("builder-inited", write_sources)
     app.connect("source-read", check_estimators)
     return {"parallel_read_safe": True}

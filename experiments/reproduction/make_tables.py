@@ -96,7 +96,7 @@ def results_page() -> str:
         sections.append(f"## {title}\n\n{notes.pop(name, '')}{make()}\n{image}")
     if notes:
         raise ConfigError(f"{_NOTES}: no table is named {', '.join(notes)}")
-    return "\n".join(sections).replace("](results/", "](")
+    return "\n".join(sections).replace("](results/", "](./")
 
 
 def _read_notes() -> dict[str, str]:

@@ -84,7 +84,7 @@ def _place_labels(axes: Any, labels: Sequence[tuple]) -> None:
         axes: where, with the lines and points.
         labels: (name, places, color) of each; the first free place is taken.
     """
-    renderer = FigureCanvasAgg(axes.figure).get_renderer()
+    renderer = FigureCanvasAgg(axes.get_figure(root=True)).get_renderer()
     taken = [axes.get_legend().get_window_extent(renderer)]
     for line in axes.lines:
         if not line.get_xydata().size:
