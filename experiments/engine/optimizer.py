@@ -33,8 +33,6 @@ def make_optimizer(
 ) -> optax.GradientTransformationExtraArgs:
     """The optimiser: clipping, an L2 penalty on the weights, scaling, learning rate.
 
-    It ascends: gradients are of the bound, and updates raise it.
-
     Args:
         config: of the run; its static fields are read.
         hyper: `learning_rate`, `weight_decay` and, where gradients are clipped,
@@ -51,10 +49,10 @@ def make_optimizer(
         clips = () if clip_norm is None else (optax.clip_by_global_norm(clip_norm),)
         return optax.chain(
             *clips,
-            optax.add_decayed_weights(-weight_decay, mask=weights),
+            optax.add_decayed_weights(weight_decay, mask=weights),
             OPTIMIZERS[config.optimizer](),
             optax.scale_by_schedule(schedule),
-            optax.scale_by_learning_rate(learning_rate, flip_sign=False),
+            optax.scale_by_learning_rate(learning_rate),
         )
 
     return optimizer(**hyper)

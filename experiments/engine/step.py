@@ -104,6 +104,8 @@ def make_train_step(task: Task, config) -> Callable:
             )(supervise_key, state.params)
             grads = jax.tree.map(jnp.add, grads, supervised_grads)
         optimizer = make_optimizer(config, state.opt_state.hyperparams)
+        # Optimisers descend, and the bound is to rise.
+        grads = jax.tree.map(jnp.negative, grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         # What is tracked has a gradient of 0 and hence no update.
         track_key = jax.random.fold_in(noise_key, TRACK)
@@ -182,10 +184,10 @@ def static_fields(config) -> FrozenConfigDict:
     """
     fields = flatten(config.to_dict())
     for name, value in fields.items():
-        is_option = name.startswith("options.")
-        if name.partition(".")[0] in _TRACED and isinstance(value, float | int):
-            if not is_option or isinstance(value, float):
-                fields[name] = type(value)(0)
+        group = name.partition(".")[0]
+        kinds = float if group == "options" else (float, int)
+        if group in _TRACED and isinstance(value, kinds):
+            fields[name] = type(value)(0)
     static = ConfigDict(config.to_dict())
     static.update_from_flattened_dict(fields)
     return FrozenConfigDict(static)

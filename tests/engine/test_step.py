@@ -154,28 +154,6 @@ def test_encoder_and_likelihood_see_the_same_binary_pixels(monkeypatch):
     assert seen["encoder"] is seen["likelihood"] is seen["batch"]
 
 
-def test_dynamic_pixels_are_binary_and_drawn_anew_at_every_step():
-    def program(params, x):
-        return lambda draw: (x * params["ones"]).sum(axis=1)
-
-    grey = np.random.default_rng(2).integers(0, 256, (8, 40), np.uint8)
-    task = dataclasses.replace(
-        runs.task(program),
-        init=lambda key: {"ones": jnp.ones((1, 40))},
-        data={"images": jnp.asarray(grey)},
-        batch=lambda key, rows: (dynamic_binarize(key, rows["images"]),),
-    )
-    config = runs.config()
-    state = step.init_state(task, config)
-    ones = []
-    for t in (0, 1):
-        state = state.replace(step=jnp.asarray(t, jnp.int32))
-        _, metrics = one_step(task, config, state)
-        ones.append(8 * float(metrics["objective"]))
-    assert ones[0] != ones[1]
-    assert all(count == int(count) for count in ones)
-
-
 def test_check_task_says_what_cannot_run_without_compiling():
     task = runs.task()
     config = runs.config(batch_size=25)

@@ -298,16 +298,17 @@ def test_a_run_that_is_never_better_than_at_its_start_is_no_result(tmp_path):
     for options in ({"train_only": True}, {}):
         with pytest.raises(DivergedError, match="no validation in 20 steps was better"):
             run(tmp_path, made=made, **options)
-    first, *others = read_metrics(tmp_path / "metrics.jsonl")
-    assert all(line["valid_nll"] > first["valid_nll"] for line in others)
+    lines = read_metrics(tmp_path / "metrics.jsonl")
+    first, *others = (line["valid_nll"] for line in lines if "valid_nll" in line)
+    assert min(others) > first
     assert not (tmp_path / "result.json").exists()
 
 
 def broken_program(at_age: float, finite_value: bool):
     """A program whose gradient, or else value, is not finite from an age on.
 
-    The age is 1 at first, and then, under SGD, 2, 3.9 and 6.6: it grows by its
-    gradient, which is 1, and the momentum.
+    The age is 1 at first, and grows by its gradient and the momentum of SGD: to 2, 3.9
+    and 6.6, or by a gradient of 2 to 3 and 6.8.
     """
 
     def program(params, x):
@@ -330,7 +331,7 @@ def broken_program(at_age: float, finite_value: bool):
 @pytest.mark.parametrize(
     "at_age, finite_value, step, metric",
     [
-        (5, True, 4, "state_max"),
+        (5, True, 3, "state_max"),
         (5, False, 4, "objective"),
         (0, False, 0, "valid_nll"),
     ],
@@ -350,7 +351,7 @@ def test_nothing_that_is_not_finite_is_saved(
         f"step {step}: {metric} is nan; last good checkpoint: {last}, in {checkpoints}"
     )
     saved = {path.name for path in checkpoints.glob("*")}
-    assert saved == ({"2", "3"} if step else set())
+    assert saved == ({f"{step - 2}", f"{step - 1}"} if step else set())
     assert len(read_metrics(tmp_path / "metrics.jsonl")) == step
 
 
