@@ -18,9 +18,14 @@ from gumbel.densities import (
     logit_binary_concrete_log_prob,
 )
 from gumbel.distributions import Bernoulli, Categorical, Normal
-from gumbel.estimate import Estimate, evaluate, value_and_grad
+from gumbel.estimate import Estimate, ValueAndGrad, evaluate, value_and_grad
 from gumbel.estimators import Estimator
-from gumbel.samplers import binary_concrete, gumbel_max, gumbel_softmax
+from gumbel.samplers import (
+    binary_concrete,
+    gumbel_max,
+    gumbel_softmax,
+    straight_through,
+)
 
 try:
     __version__ = version("gumbel-jax")
@@ -33,6 +38,7 @@ __all__ = [
     "Estimate",
     "Estimator",
     "Normal",
+    "ValueAndGrad",
     "__version__",
     "binary_concrete",
     "binary_concrete_log_prob",
@@ -48,5 +54,6 @@ __all__ = [
     "objectives",
     "programs",
     "schedules",
+    "straight_through",
     "value_and_grad",
 ]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gumbel.checks import check_choice, check_count
+from gumbel.checks import check_choice, check_count, check_key
 from gumbel.estimators import ESTIMATORS, Estimator, stateless
 from gumbel.programs import Program, Run, hard, sample_log_weights
 
@@ -29,15 +29,6 @@ class Estimate(NamedTuple):
     bound: jax.Array
     grads: Any
     state: Any
-
-
-def _check_key(key: jax.Array) -> None:
-    dtype, shape = getattr(key, "dtype", type(key).__name__), jnp.shape(key)
-    if not jnp.issubdtype(dtype, jax.dtypes.prng_key) or shape != ():
-        raise ValueError(
-            f"key has shape {shape} and dtype {dtype}: must be a single typed key, "
-            "jax.random.key(seed)"
-        )
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -70,7 +61,7 @@ class ValueAndGrad:
         Returns:
             The state; `()` for estimators that learn nothing.
         """
-        _check_key(key)
+        check_key(key)
         hyper = self.estimator.complete(self.num_samples, hyper)
         return self.estimator.init(key, self._run(params, args, hyper), hyper)
 
@@ -95,7 +86,7 @@ class ValueAndGrad:
                 there must be one; for unknown or impossible hyper-parameters, and
                 draws that the program or the estimator does not support.
         """
-        _check_key(key)
+        check_key(key)
         full = self.estimator.complete(self.num_samples, hyper)
         state = self._checked(state, lambda: self.init(key, params, *args, **hyper))
         # Not the key itself: `init` may have been called with the same one.
@@ -205,7 +196,7 @@ def evaluate(
     starts = jnp.arange(math.ceil(num_samples / chunk)) * chunk
 
     def bound(key: jax.Array, params: Any, *args: Any, **hyper: Any) -> jax.Array:
-        _check_key(key)
+        check_key(key)
 
         def network() -> Run:
             run = _run_of(program, params, args)

@@ -25,11 +25,11 @@ import jax
 import jax.numpy as jnp
 
 from gumbel.distributions import Bernoulli, Categorical, Distribution
-from gumbel.estimators.base import Estimator, Hyper, State, stateless
+from gumbel.estimators.base import Estimator, Hyper, State, logits_of, stateless
 from gumbel.estimators.baselines import with_one_replaced
 from gumbel.estimators.reinforce import score_term
 from gumbel.objectives import log_mean_exp
-from gumbel.programs import Run, interpret, over_samples, sum_variables, valued, wide
+from gumbel.programs import Run, interpret, over_samples, sum_variables, valued
 from gumbel.samplers import logistic_noise
 
 # Log-odds of certain bits, as of a mask: none of them has a gradient.
@@ -54,8 +54,7 @@ class Bits(NamedTuple):
 
 def _log_odds(distribution: Distribution) -> jax.Array:
     """Of the bits of each variable, [B, ..., J]: J = 1, or K − 1 by stick breaking."""
-    logits = wide(distribution.logits)
-    logits = jnp.clip(logits, -_CERTAIN, _CERTAIN)
+    logits = jnp.clip(logits_of(distribution), -_CERTAIN, _CERTAIN)
     if isinstance(distribution, Bernoulli):
         return logits[..., None]
     # The class against all that come after it.

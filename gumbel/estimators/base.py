@@ -13,8 +13,10 @@ from typing import Any
 import jax
 
 from gumbel.checks import check_choice, check_positive
-from gumbel.distributions import Distribution
+from gumbel.distributions import Bernoulli, Distribution
+from gumbel.logits import bit_logits, class_logits
 from gumbel.programs import KL_FORMS, Run
+from gumbel.samplers import of_variables
 
 State = Any
 Hyper = Mapping[str, Any]
@@ -26,6 +28,20 @@ COMMON_HYPER: Hyper = {
     "prior_temperature": None,
     "kl": "relaxed_density",
 }
+
+
+def logits_of(distribution: Distribution) -> jax.Array:
+    """A discrete distribution's logits in float32, those of impossible values −inf."""
+    if isinstance(distribution, Bernoulli):
+        return bit_logits(distribution.logits)
+    return class_logits(distribution.logits)
+
+
+def squash(distribution: Distribution, logits: jax.Array, temperature=1.0) -> jax.Array:
+    """sigmoid or softmax of logits / τ, with τ a scalar or one a variable."""
+    if isinstance(distribution, Bernoulli):
+        return jax.nn.sigmoid(logits / of_variables(temperature, logits))
+    return jax.nn.softmax(logits / of_variables(temperature, logits, axis=-1))
 
 
 def stateless(key: jax.Array, run: Run, hyper: Hyper) -> tuple:

@@ -29,7 +29,14 @@ import jax.numpy as jnp
 from flax import struct
 
 from gumbel.distributions import Bernoulli, Distribution
-from gumbel.estimators.base import Estimator, Hyper, State, stateless
+from gumbel.estimators.base import (
+    Estimator,
+    Hyper,
+    State,
+    logits_of,
+    squash,
+    stateless,
+)
 from gumbel.estimators.learned import descend, init_net, init_optimizer, net
 from gumbel.estimators.reinforce import score_term
 from gumbel.objectives import log_mean_exp
@@ -40,7 +47,6 @@ from gumbel.programs import (
     over_samples,
     sum_variables,
     valued,
-    wide,
 )
 
 # Changes of log τ and η from the hyper-parameters, before anything is learned.
@@ -68,8 +74,7 @@ def _hard(distribution: Distribution, z) -> jax.Array:
 
 
 def _soft(distribution: Distribution, z, temperature) -> jax.Array:
-    value = type(distribution)(z / temperature).mean()
-    return value.astype(distribution.logits.dtype)
+    return squash(distribution, z, temperature).astype(distribution.logits.dtype)
 
 
 def _hard_pass(run: Run, key: jax.Array, hyper: Hyper):
@@ -140,8 +145,7 @@ def path_difference(
 def _logit_gradient(params, run, key, name, draw: Drawn, bound, hyper) -> jax.Array:
     """The estimate g of the bound's gradient in a draw's logits, shaped like them."""
     distribution, z = jax.lax.stop_gradient(draw)
-    logits = wide(distribution.logits)
-    distribution = type(distribution)(logits)
+    distribution = type(distribution)(logits_of(distribution))
     temperature = hyper["temperature"] * jnp.exp(params["log_temperature"])
     scale = hyper["scale"] + params["scale"]
 

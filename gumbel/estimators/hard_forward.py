@@ -10,26 +10,16 @@ import jax.numpy as jnp
 from gumbel.checks import check_count, check_non_negative
 from gumbel.conditionals import conditional_gumbel, conditional_logistic
 from gumbel.distributions import Bernoulli, Distribution
-from gumbel.estimators.base import Hyper
+from gumbel.estimators.base import Hyper, logits_of, squash
 from gumbel.estimators.reparameterised import hard_value, pathwise
-from gumbel.programs import wide
+from gumbel.logits import finite
 from gumbel.samplers import straight_through
 
 
-def _squash(distribution: Distribution):
-    return jax.nn.sigmoid if isinstance(distribution, Bernoulli) else jax.nn.softmax
-
-
-def _finite(logits):
-    """Logits of which those that are infinite, as a mask's are, have no gradient."""
-    logits = wide(logits)
-    return jnp.where(jnp.isinf(logits), 0.0, logits)
-
-
-def _moved(logits, target, temperature):
-    """target/τ, with the gradient of logits/τ."""
-    logits = _finite(logits)
-    return (logits + jax.lax.stop_gradient(target - logits)) / temperature
+def _moved(logits, target):
+    """The target, with the gradient of the logits."""
+    logits = finite(logits)
+    return logits + jax.lax.stop_gradient(target - logits)
 
 
 def _hard(value, soft):
@@ -38,16 +28,15 @@ def _hard(value, soft):
 
 def _gumbel_rao_value(key, distribution: Distribution, hyper: Hyper):
     check_count("inner_samples", hyper["inner_samples"])
-    logits = distribution.logits
-    is_bit = isinstance(distribution, Bernoulli)
+    logits, is_bit = logits_of(distribution), isinstance(distribution, Bernoulli)
     conditional = conditional_logistic if is_bit else conditional_gumbel
     value_key, noise_key = jax.random.split(key)
     value = distribution.sample(value_key)
     shape = (hyper["inner_samples"], *logits.shape)
-    logits = jnp.broadcast_to(wide(logits), shape)
+    logits = jnp.broadcast_to(logits, shape)
     z = conditional(noise_key, logits, jnp.broadcast_to(value, shape))
     # At fixed G, as in Gumbel-Softmax: the mean over D and z is ST-GS's only so.
-    soft = _squash(distribution)(_moved(logits, z, hyper["temperature"]))
+    soft = squash(distribution, _moved(logits, z), hyper["temperature"])
     return _hard(value, soft.mean(axis=0))
 
 
@@ -71,7 +60,7 @@ def _gapped_value(key, distribution: Distribution, hyper: Hyper):
     value, gap = distribution.sample(key), hyper["gap"]
     if gap is not None:
         check_non_negative("gap", gap)
-    logits = wide(distribution.logits)
+    logits = logits_of(distribution)
     if isinstance(distribution, Bernoulli):
         sign = 2.0 * value.astype(logits.dtype) - 1.0
         if gap is None:
@@ -89,14 +78,13 @@ def _gapped_value(key, distribution: Distribution, hyper: Hyper):
             )[..., None]
         top = logits.max(axis=-1, keepdims=True)
         target = jnp.where(chosen, top, jnp.minimum(logits, top - gap))
-    return _hard(
-        value, _squash(distribution)(_moved(logits, target, hyper["temperature"]))
-    )
+    soft = squash(distribution, _moved(logits, target), hyper["temperature"])
+    return _hard(value, soft)
 
 
 def _at_mean(distribution: Distribution, mean):
     """A term with the derivative that the mean of a distribution has at `mean`."""
-    mean, logits = jax.lax.stop_gradient(mean), _finite(distribution.logits)
+    mean, logits = jax.lax.stop_gradient(mean), finite(logits_of(distribution))
     if isinstance(distribution, Bernoulli):
         return mean * (1.0 - mean) * logits
     return mean * (logits - (mean * logits).sum(axis=-1, keepdims=True))
@@ -104,11 +92,12 @@ def _at_mean(distribution: Distribution, mean):
 
 def _reinmax_value(key, distribution: Distribution, hyper: Hyper):
     value = distribution.sample(key)
-    logits = wide(distribution.logits)
-    squash = _squash(distribution)
-    midpoint = (value.astype(logits.dtype) + squash(logits / hyper["temperature"])) / 2
+    logits = logits_of(distribution)
+    flat = squash(distribution, logits, hyper["temperature"])
+    midpoint = (value.astype(logits.dtype) + flat) / 2.0
     soft = 2.0 * _at_mean(distribution, midpoint)
-    return _hard(value, soft - 0.5 * _at_mean(distribution, squash(logits)))
+    soft = soft - 0.5 * _at_mean(distribution, squash(distribution, logits))
+    return _hard(value, soft)
 
 
 def _zgr_value(key, distribution: Distribution, hyper: Hyper):
