@@ -18,9 +18,7 @@ from experiments.data import datasets
 from experiments.data import labels as labelled
 from experiments.engine import train
 from experiments.engine.report import read_metrics
-from experiments.engine.step import init_state, keep_best
 from experiments.models import m2
-from gumbel import quality
 from gumbel.programs import hard, interpret
 from m2_by_hand import BATCH, CLASSES, STYLES, ByHand, make_tiny, noise_of
 
@@ -120,35 +118,6 @@ def test_every_estimator_runs_the_program(estimator):
     assert np.isfinite(bound).all()
     for leaf in jax.tree.leaves(grads):
         assert np.isfinite(leaf).all() and (leaf != 0).any()
-
-
-def test_bias_of_relaxed_gradients_against_exact():
-    """What gradient_quality reports: the class is marginalised, the style sampled."""
-    _, program, params, x, _ = make_tiny()
-    keep = quality.draw_parameters(program, jax.random.key(1), params, x)
-
-    def moments(name, seed, count=4000):
-        estimate = gumbel.value_and_grad(name, program)
-        state = estimate.init(jax.random.key(0), params, x)
-
-        def gradient(key):
-            grads = estimate(key, params, x, state=state, kl="analytic")
-            leaves = zip(jax.tree.leaves(grads.grads), keep, strict=True)
-            return jnp.concatenate([g.ravel() for g, kept in leaves if kept])
-
-        run = jax.jit(lambda key: quality.gradient_moments(gradient, key, count))
-        return run(jax.random.key(seed))._replace(count=count)
-
-    exact = moments("exact", 2)
-    noise = float(exact.variance.sum()) / exact.count
-    assert noise > 0
-    relaxed = quality.quality(moments("gumbel_softmax", 3), exact.mean, noise)
-    assert relaxed.bias > 5 * relaxed.bias_noise
-    # Unbiased ones have none that is seen: exact itself, and the score function.
-    again = quality.quality(moments("exact", 4), exact.mean, noise)
-    assert again.bias < 2 * again.bias_noise and again.std < relaxed.std
-    score = quality.quality(moments("score_function", 5), exact.mean, noise)
-    assert score.bias < 2 * score.bias_noise
 
 
 def test_generated_means_and_style_kl_by_hand():
@@ -299,17 +268,6 @@ def test_accuracy_is_of_grey_images_where_pixels_are_drawn(quarters):
         classes = by_hand.log_q(np.float64(x)).argmax(axis=1)
         assert right[kind] == pytest.approx((classes == dataset.valid.labels).mean())
     assert right["dynamic"] != right["threshold"]
-
-
-def test_best_parameters_are_those_of_the_best_accuracy(quarters):
-    made = config()
-    task = ss.make_task(made)
-    state = init_state(runs.task(), runs.config())
-    for step, (accuracy, nll) in enumerate([(0.5, 9.0), (0.9, 8.0), (0.7, 7.0)]):
-        state = state.replace(step=jnp.asarray(step, jnp.int32))
-        metrics = {"valid_nll": nll, "valid_accuracy": accuracy}
-        state = keep_best(state, task.choose_by(metrics))
-    assert state.best_step == 1
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

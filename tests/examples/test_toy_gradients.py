@@ -33,41 +33,6 @@ def test_exact_gradients_have_no_noise_and_lead_down():
     assert (np.diff(p) < 0).all() and seen.final < p[-1]
 
 
-def two_point(p, at_zero, at_one):
-    """Mean, variance and fourth central moment of a gradient that b decides."""
-    mean = (1 - p) * at_zero + p * at_one
-    return mean, *(
-        (1 - p) * (at_zero - mean) ** k + p * (at_one - mean) ** k for k in (2, 4)
-    )
-
-
-def closed_form(name, p):
-    t = example.TARGET
-    if name == "score_function":  # f(b)·(b − p)
-        return two_point(p, t**2 * p, -((1 - t) ** 2) * (1 - p))
-    return two_point(p, 2 * t * p * (1 - p), -2 * (1 - t) * p * (1 - p))  # f'(b)·dp/dθ
-
-
-def worst_z(name, of):
-    """By how many standard errors the worst of ten means and variances misses."""
-    seen = history(name)
-    mean, variance, fourth = closed_form(of, np.asarray(seen.probability, np.float64))
-    mean_error = np.sqrt(variance / example.DRAWS)
-    variance_error = np.sqrt((fourth - variance**2) / example.DRAWS)
-    # Two values that are equally likely and far apart: their variance has no error.
-    variance_error += 1e-4 * variance + 2 * variance / example.DRAWS
-    z_mean = np.abs(np.asarray(seen.mean) - mean) / mean_error
-    z_variance = np.abs(np.asarray(seen.variance) - variance) / variance_error
-    return max(z_mean.max(), z_variance.max())
-
-
-@pytest.mark.parametrize("name", ["score_function", "straight_through"])
-def test_closed_forms(name):
-    other = {"score_function": "straight_through"}.get(name, "score_function")
-    assert worst_z(name, name) < 5
-    assert worst_z(name, other) > 20
-
-
 def test_main_has_every_bernoulli_estimator(monkeypatch, capsys):
     assert example.ESTIMATORS is ESTIMATORS
     own = gumbel.estimators.pathwise(lambda hyper: gumbel.programs.hard())
