@@ -4,7 +4,7 @@ import importlib
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,7 @@ from experiments import REPOSITORY
 from experiments.reproduction import records
 from experiments.reproduction.budgets import FIGURE_BUDGETS, TABLE_BUDGETS
 from experiments.reproduction.published import FIGURES, TABLES, Row
-from experiments.reproduction.runs import Cell, with_fields
+from experiments.reproduction.runs import Cell, Run, with_fields
 
 
 def row_cell(
@@ -90,14 +90,16 @@ class FigureRun(NamedTuple):
         """Whether the script has left its file."""
         return (self.folder / FIGURES[self.table].file).exists()
 
-    def command(self) -> str:
-        """The command that makes the figure."""
+    def commands(self) -> list[str]:
+        """The command that makes the figure, where it is not there."""
         script = f"scripts/{FIGURES[self.table].script}.py"
         line = shlex.join(["python", script, *self.arguments])
-        return line.replace(f"{REPOSITORY}/", "")
+        return [] if self.is_done else [line.replace(f"{REPOSITORY}/", "")]
 
-    def complete(self) -> None:
-        """Runs the script."""
+    def complete(self, announce: Callable[[Run], None]) -> None:
+        """Runs the script, which announces its runs itself."""
+        del announce
+        print(*self.commands(), flush=True)
         script = REPOSITORY / "scripts" / f"{FIGURES[self.table].script}.py"
         subprocess.run([sys.executable, str(script), *self.arguments], check=True)
 

@@ -49,8 +49,11 @@ def read_run(directory: Path) -> dict[str, Any]:
     validated = [line for line in lines if "valid_nll" in line]
     best = min(validated, key=lambda line: line["valid_nll"], default={})
     last = lines[-1] if lines else {}
+    is_ours = directory.resolve().is_relative_to(REPOSITORY)
     return {
-        "run": str(directory),
+        "run": str(
+            directory.resolve().relative_to(REPOSITORY) if is_ours else directory
+        ),
         "part_of": _read(directory / "grid.json").get("name", ""),
         "state": _state(directory, result, last, config),
         "step": last.get("step", 0),

@@ -181,19 +181,19 @@ def training_table(values: Mapping[str, Any]) -> str:
         "project, and this project as the floor: the bare matrix products of a step, "
         "and Adam's memory traffic."
     )
+    if start_up := values.get("start_up"):
+        seconds = (f"{value:.1f} s to {name}" for name, value in start_up.items())
+        note = f"{note} The default command takes {', '.join(seconds)}."
     return "\n\n".join([report.markdown(header, rows), _costs(networks), note])
 
 
 def _costs(networks: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: compilation, memory and evaluation, a row a network."""
-    names = [name for name in (OURS, *OTHERS) if name in networks[0]["processes"]]
-    header = ["compilation, s; peak memory, MiB", *names, "L_1000 of the test set, s"]
+    """Markdown: compilation and evaluation, a row a network."""
+    names = [name for name in (OURS, *OTHERS) if name in networks[0]["compile_seconds"]]
+    header = ["compilation, s", *names, "L_1000 of the test set, s"]
     rows = []
     for network in networks:
-        cells = []
-        for cost in (network["processes"][name] for name in names):
-            memory = "–" if cost["peak_mib"] is None else f"{cost['peak_mib']:,.0f}"
-            cells.append(f"{max(0.0, cost['compile_seconds']):.1f}; {memory}")
+        cells = [f"{max(0.0, network['compile_seconds'][n]):.1f}" for n in names]
         seconds = network.get("evaluation_seconds")
         cells.append("–" if seconds is None else f"{seconds:.0f}")
         rows.append([network["name"], *cells])

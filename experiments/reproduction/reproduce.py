@@ -96,21 +96,21 @@ def select(values: flags.FlagValues) -> list[Cell | FigureRun]:
         raise ConfigError(
             f"--table: must be given, or --row; tables are {', '.join(names)}"
         )
+    options = {"seeds": values.seeds, "data_dir": values.data_dir}
     every: list[Cell | FigureRun] = []
     for table in values.table or names:
         if table in FIGURES:
             every.append(figure_run(table, values.budget, values.seeds))
         else:
-            options = {"seeds": values.seeds, "data_dir": values.data_dir}
             every += table_cells(table, values.budget, values.estimators, **options)
     for pattern in values.row:
-        if not any(_matches(one, pattern) for one in every):
+        if not any(_matches(item, pattern) for item in every):
             raise ConfigError(
                 f"--row={pattern}: must match a ROW or ROW-ESTIMATOR of --list, such "
                 f"as {every[0].name}"
             )
     patterns = values.row or ["*"]
-    selected = [one for one in every if any(_matches(one, p) for p in patterns)]
+    selected = [item for item in every if any(_matches(item, p) for p in patterns)]
     return selected[runs.read_shard(values.shard)]
 
 
@@ -120,63 +120,53 @@ def _check_names(flag: str, names: Sequence[str], choices: Sequence[str]) -> Non
             raise ConfigError(f"--{flag}={name}: must be one of {', '.join(choices)}")
 
 
-def _matches(one: Cell | FigureRun, pattern: str) -> bool:
-    return fnmatch(one.name, pattern) or fnmatch(one.row, pattern)
+def _matches(item: Cell | FigureRun, pattern: str) -> bool:
+    return fnmatch(item.name, pattern) or fnmatch(item.row, pattern)
+
+
+def _by_table(selected: Sequence[Cell | FigureRun]) -> dict[str, list]:
+    groups: dict[str, list] = {}
+    for item in selected:
+        groups.setdefault(item.table, []).append(item)
+    return groups
 
 
 def listing(selected: Sequence[Cell | FigureRun]) -> str:
     """What is selected, table by table, with its published and our records."""
     lines = []
-    for table, group in _by_table(selected).items():
+    for table, items in _by_table(selected).items():
         if table in FIGURES:
-            state = "recorded" if group[0].is_done else "not recorded"
+            state = "recorded" if items[0].is_done else "not recorded"
             lines.append(f"{table}: {FIGURES[table].title}; {state}")
             continue
-        columns = [c for c in TABLES[table].columns if c.is_published]
-        labels = ", ".join(column.label for column in columns)
-        lines.append(f"{table}: {TABLES[table].title}; {labels}")
-        rows = {row.name: row for row in TABLES[table].rows}
-        for cell in group:
-            numbers = rows[cell.row].published.get(cell.config.estimator, ("–",))
+        labels = [c.label for c in TABLES[table].columns if c.is_published]
+        lines.append(f"{table}: {TABLES[table].title}; {', '.join(labels)}")
+        published = {row.name: row.published for row in TABLES[table].rows}
+        for cell in items:
+            numbers = published[cell.row].get(cell.config.estimator, ("–",))
             lines.append(
                 f"  {cell.name:<58} {'  '.join(map(str, numbers)):<14} "
-                f"{len(_recorded(cell))} of {cell.seeds} recorded"
+                f"{len(cell.recorded())} of {cell.seeds} recorded"
             )
     return "\n".join(lines)
 
 
-def _by_table(selected: Sequence[Cell | FigureRun]) -> dict[str, list]:
-    groups: dict[str, list] = {}
-    for one in selected:
-        groups.setdefault(one.table, []).append(one)
-    return groups
-
-
-def _recorded(cell: Cell) -> list[Run]:
-    return [run for run in cell.finals() if run.is_done]
-
-
 def dry_run(selected: Sequence[Cell | FigureRun]) -> None:
     """Prints the commands of what is left, and what the recorded runs took."""
-    cells = [one for one in selected if isinstance(one, Cell)]
-    left = [(cell, run) for cell in cells for run in cell.left()]
-    for cell, run in left:
-        # Before there is a choice, CHOSEN stands for the values of the grid.
-        is_open = run.is_final and cell.selection() is None
-        chosen = [f" --config.{field}=CHOSEN" for field in cell.grid if is_open]
-        print(run.command(), *chosen, "" if run.is_final else " --train_only", sep="")
-    for one in selected:
-        if isinstance(one, FigureRun) and not one.is_done:
-            print(one.command())
-    steps = sum(run.config.num_steps for _, run in left)
+    for item in selected:
+        for command in item.commands():
+            print(command)
+    cells = [item for item in selected if isinstance(item, Cell)]
+    left = [run for cell in cells for run in cell.left()]
+    steps = sum(run.config.num_steps for run in left)
     print(f"{len(left)} runs left, {steps:,} steps")
     for table, group in _by_table(cells).items():
-        files = [run.file for cell in group for run in _recorded(cell)]
+        files = [run.file for cell in group for run in cell.recorded()]
         hours = sum(records.seconds(records.read_record(file)) for file in files) / 3600
         count = sum(cell.seeds for cell in group)
         print(
             f"{table}: {len(files)} of {count} records are there"
-            + (f"; their final runs took {hours:.1f} h, as a rerun would" * bool(files))
+            + f"; their final runs took {hours:.1f} h, as a rerun would" * bool(files)
         )
 
 
@@ -228,7 +218,7 @@ def check(todo: Sequence[Cell | FigureRun], data_dir: str | None) -> None:
         DataError: if a data set cannot be read.
     """
     launch.check_compiler()
-    cells = [one for one in todo if isinstance(one, Cell)]
+    cells = [item for item in todo if isinstance(item, Cell)]
     for cell in cells:
         if cell.config.dataset.name == BURDA and not data_dir:
             raise ConfigError(
@@ -251,32 +241,29 @@ def main(argv: list[str]) -> None:
         return print(listing(selected))
     if values["dry-run"].value:
         return dry_run(selected)
-    todo = [one for one in selected if not one.is_done]
+    todo = [item for item in selected if not item.is_done]
     check(todo, values.data_dir)
     if values.processes > 1:
         code = share(argv, values.processes)
-        if any(not one.is_done for one in selected):
+        if any(not item.is_done for item in todo):
             print("the same command does what is left")
             sys.exit(code)
     else:
-        _complete(todo)
+        complete(todo)
     if values.shard != WHOLE:
         return print("done; the command without --shard prints the tables")
-    for table in dict.fromkeys(one.table for one in selected):
+    for table in _by_table(selected):
         print(other_tables.make(table, values.budget), end="\n\n")
 
 
-def _complete(todo: Sequence[Cell | FigureRun]) -> None:
-    cells = [one for one in todo if isinstance(one, Cell)]
+def complete(todo: Sequence[Cell | FigureRun]) -> None:
+    """Does what is left, counting down the runs."""
+    cells = [item for item in todo if isinstance(item, Cell)]
     total = sum(len(cell.left()) for cell in cells)
 
     def announce(run: Run) -> None:
         left = sum(len(cell.left()) for cell in cells)
         print(f"{run.name}: {left} of {total} runs left", flush=True)
 
-    for cell in cells:
-        cell.complete(announce)
-    for figure in todo:
-        if isinstance(figure, FigureRun):
-            print(figure.command(), flush=True)
-            figure.complete()
+    for item in todo:
+        item.complete(announce)

@@ -35,6 +35,8 @@ from experiments.engine.together import train_together
 from experiments.engine.train import train
 from experiments.reproduction import records
 
+TRAIN_ONLY = " --train_only"
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -348,12 +350,28 @@ class Cell:
         selection = self.selection()
         if selection is None:
             return [run for run in self.points() if not run.is_done] + finals
-        return finals if choose(selection, self.grid) is not None else []
+        if choose(selection, self.grid) is None:
+            return []
+        return [run for run in self.finals(selection) if not run.is_done]
 
     @property
     def is_done(self) -> bool:
         """Whether nothing is left to do."""
         return not self.left()
+
+    def recorded(self) -> list[Run]:
+        """The final runs that have a record."""
+        return [run for run in self.finals() if run.is_done]
+
+    def commands(self) -> list[str]:
+        """The commands of what is left; before a choice CHOSEN stands for it."""
+        is_open = self.grid and self.selection() is None
+        chosen = "".join(f" --config.{field}=CHOSEN" for field in self.grid)
+        return [
+            run.command()
+            + ((chosen if is_open else "") if run.is_final else TRAIN_ONLY)
+            for run in self.left()
+        ]
 
     def complete(self, announce: Callable[[Run], None]) -> None:
         """Does what is left; see `complete`."""

@@ -119,7 +119,7 @@ def make_point(
         experiment,
         variant,
         config,
-        " ".join(f"{name}={value}" for name, value in values.items()),
+        f"sweep, {' '.join(f'{name}={value}' for name, value in values.items())}",
         directory / f"bounds-{samples}.json",
         functools.partial(measure, samples=samples),
     )

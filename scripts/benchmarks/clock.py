@@ -1,4 +1,4 @@
-"""How everything is timed: in turns, in one run, and the median."""
+"""Timing: functions take turns in one process, and the median counts."""
 
 import os
 import time
@@ -8,26 +8,45 @@ from typing import Any
 import jax
 import numpy as np
 
+from experiments.engine import report
 from experiments.engine.provenance import processor
 
 REPEATS = 15
 
 
-def medians(
+def time_in_turns(
     functions: dict[str, Callable], *args, repeats: int = REPEATS
-) -> dict[str, float]:
-    """Median seconds a call, the functions taking turns so that drift hits all."""
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Seconds of the first calls, which compile, and the median of the others.
+
+    The functions take turns, so that drift hits all of them.
+    """
     times: dict[str, list[float]] = {name: [] for name in functions}
-    for repeat in range(repeats + 1):
+    for _ in range(repeats + 1):
         for name, function in functions.items():
             started = time.perf_counter()
             jax.block_until_ready(function(*args))
-            if repeat:  # the first call compiles
-                times[name].append(time.perf_counter() - started)
-    return {name: float(np.median(values)) for name, values in times.items()}
+            times[name].append(time.perf_counter() - started)
+    median = {name: float(np.median(values[1:])) for name, values in times.items()}
+    return {name: values[0] for name, values in times.items()}, median
 
 
-def conditions(what: str) -> None:
+def medians(functions: dict[str, Callable], *args) -> dict[str, float]:
+    """Median seconds a call, without the first."""
+    return time_in_turns(functions, *args)[1]
+
+
+def print_ratios(title: str, seconds: dict[str, float], count: int = 1) -> None:
+    """Prints microseconds, of one of `count`, and their ratio to the first, ours."""
+    ours = next(iter(seconds.values()))
+    rows = [
+        [name, f"{1e6 * value / count:.0f}", f"{value / ours:.2f}"]
+        for name, value in seconds.items()
+    ]
+    print(report.markdown([title, "µs", "time / ours"], rows), end="\n\n")
+
+
+def print_conditions(what: str) -> None:
     """Prints what was measured, on what."""
     print(
         f"{what}, median of {REPEATS}, jax {jax.__version__}, "

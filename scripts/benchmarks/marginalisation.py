@@ -1,21 +1,20 @@
 """Times a training step of M2, its class marginalised or sampled, by their number."""
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import jax
 import numpy as np
 from matplotlib.figure import Figure
 
 from configs.semi_supervised import get_config
-from experiments import REPOSITORY, plots, semi_supervised
+from experiments import plots, semi_supervised
 from experiments.data import datasets
 from experiments.engine import report
 from experiments.engine.provenance import versions
 from experiments.engine.run_directory import write_json
-from experiments.engine.step import init_state, make_train_step
-from scripts.benchmarks.clock import conditions, medians
+from scripts.benchmarks.clock import medians, print_conditions
+from scripts.benchmarks.training import turns
 
 NUM_CLASSES, STEPS = (2, 5, 10, 20, 50, 100), 5
 # The names of Table 2 of Jang, Gu & Poole (2017), and their estimators.
@@ -37,41 +36,19 @@ def with_random_labels(dataset: datasets.Dataset, num_classes: int) -> datasets.
     return dataclasses.replace(dataset, num_classes=num_classes, **splits)
 
 
-def training(dataset: datasets.Dataset, estimator: str) -> Callable:
-    """Makes the function that goes on training M2 for STEPS steps in one call."""
-    config = get_config()
-    config.estimator = estimator
-    task = semi_supervised.task_of(config, dataset)
-    step = make_train_step(task, config)
-    state, size = init_state(task, config), STEPS * config.batch_size
-
-    def steps(state, arrays):
-        batches = jax.tree.map(
-            lambda rows: rows[:size].reshape(STEPS, -1, *rows.shape[1:]), arrays
-        )
-        return jax.lax.scan(step, state, batches)[0]
-
-    compiled = jax.jit(steps, donate_argnums=0)
-
-    def go_on():
-        nonlocal state
-        state = compiled(state, dict(task.data))
-        return state.step
-
-    return go_on
-
-
-def marginalisation(out: Path = REPOSITORY / "runs" / "benchmark") -> None:
-    """Prints the table of training steps of M2, and writes and draws it."""
+def marginalisation(out: Path) -> None:
+    """Prints the table of training steps of M2, and writes and plots it."""
     mnist, costs = datasets.load("mnist"), {name: [] for name in INFERENCE}
     for num_classes in NUM_CLASSES:
-        dataset = with_random_labels(mnist, num_classes)
-        seconds = medians(
-            {name: training(dataset, INFERENCE[name]) for name in INFERENCE}
-        )
-        for name, value in seconds.items():
-            costs[name].append(1e3 * value / STEPS)
-    # Relative errors, so that the few classes count as much as the many.
+        dataset, functions = with_random_labels(mnist, num_classes), {}
+        for name, estimator in INFERENCE.items():
+            config = get_config()
+            config.estimator = estimator
+            task = semi_supervised.task_of(config, dataset)
+            functions[name] = turns(task, config, STEPS)
+        for name, seconds in medians(functions).items():
+            costs[name].append(1e3 * seconds / STEPS)
+    # Relative errors, so that the small numbers count as much as the large ones.
     fits = {
         name: np.polyfit(NUM_CLASSES, cost, 1, w=1 / np.asarray(cost))[::-1].tolist()
         for name, cost in costs.items()
@@ -89,7 +66,7 @@ def marginalisation(out: Path = REPOSITORY / "runs" / "benchmark") -> None:
     values = {"classes": NUM_CLASSES, "milliseconds": costs, "a_and_b": fits}
     values["versions"] = versions(mnist.checksum)
     write_json(out / "marginalisation.json", values)
-    conditions(f"M2, {STEPS} steps a call, mlp, batch 100")
+    print_conditions(f"M2, {STEPS} steps a call, mlp, batch 100")
 
 
 def plot_costs(

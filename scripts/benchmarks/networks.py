@@ -1,15 +1,21 @@
-"""The networks whose training steps are timed, and what each of them starts from."""
+"""The networks whose training steps are timed, and what PyTorch starts them from.
+
+Legend: n images of the training set, D pixels, L labelled images, I inputs and O
+outputs of a layer.
+"""
 
 import dataclasses
 import importlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from experiments.data import datasets
+from experiments.data import labels as labelled
+from experiments.engine.run_directory import flatten
 from experiments.engine.step import init_state
 from experiments.engine.task import Task
-from scripts.benchmarks.start import Start
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,16 +23,18 @@ class Network:
     """A network as it is trained, and how many steps of it make a turn.
 
     Attributes:
-        experiment: a name of experiments/.
+        experiment: module of experiments/ and of configs/.
         variant: of its config.
         num_samples: m.
         steps: in one turn, a second or so; the project compiles them into one call.
+        is_extra: whether it is timed with --full alone.
     """
 
     experiment: str
     variant: str
     num_samples: int = 1
     steps: int = 500
+    is_extra: bool = False
 
     def config(self):
         """The locked config."""
@@ -43,50 +51,86 @@ class Network:
 
 NETWORKS: Mapping[str, Network] = {
     "784-(20×10)-784": Network("vae", "categorical"),
-    "784-512-256-(30×10)-256-512-784": Network("vae", "mlp", steps=200),
+    "784-512-256-(30×10)-256-512-784": Network("vae", "mlp", 1, 200, is_extra=True),
     "200H~784V, m = 1": Network("vae", "200H~784V"),
     "200H~784V, m = 5": Network("vae", "200H~784V", 5, 100),
     "200H~784V, m = 50": Network("vae", "200H~784V", 50, 20),
-    "392-(20×10)-(20×10)-392": Network("structured_prediction", "categorical"),
-    "M2 mlp": Network("semi_supervised", "mlp", steps=100),
+    "M2 mlp": Network("semi_supervised", "mlp", 1, 100, is_extra=True),
 }
 
 # The parts of our parameters in the order in which they are applied.
 _PARTS = {
     "vae": ("encoder", "decoder"),
-    "structured_prediction": ("z1", "z2", "pixels"),
     "semi_supervised": (
         *("classifier", "features", "class_features", "style", "decoder"),
     ),
 }
 
 
+class Start(NamedTuple):
+    """The data, the first parameters and the config of a network, in NumPy.
+
+    Attributes:
+        images: uint8 [n, D], grey where the pixels are drawn anew at every step.
+        mean: float32 [D], of the pixels.
+        layers: (weights [I, O], bias [O]) in the order in which they are applied.
+        prior: its logits, [N] or [N, K]; None where there is none to be learned.
+        labelled: uint8 [L, D]; empty unless some labels are seen.
+        labels: int [L], of these.
+        config: the flat config.
+        steps: in a turn.
+    """
+
+    images: np.ndarray
+    mean: np.ndarray
+    layers: list[tuple[np.ndarray, np.ndarray]]
+    prior: np.ndarray | None
+    labelled: np.ndarray
+    labels: np.ndarray
+    config: dict[str, Any]
+    steps: int
+
+    def batches(self) -> Iterator[tuple[np.ndarray, ...]]:
+        """Yields the images of a step, uint8 [B, D], for ever.
+
+        Where some labels are seen, the images of a batch of these and the labels, too.
+        """
+        rng, size = np.random.default_rng(0), self.config["batch_size"]
+        while True:
+            order = rng.permutation(len(self.images))
+            for first in range(0, len(order) - size + 1, size):
+                images = self.images[order[first : first + size]]
+                if not len(self.labels):
+                    yield (images,)
+                    continue
+                rows = rng.permutation(len(self.labels))
+                rows = rows[: self.config["labelled.batch_size"]]
+                yield images, self.labelled[rows], self.labels[rows]
+
+
 def start_of(network: Network, task: Task) -> Start:
-    """What the other implementations of a network start from."""
+    """What PyTorch starts a network from."""
     config = network.config()
     params = init_state(task, config).params["params"]
-    prior = params.get("prior")
-    labelled, labels = np.zeros((0, 0), np.uint8), np.zeros(0, np.int64)
+    pictures, labels = np.zeros((0, 0), np.uint8), np.zeros(0, np.int64)
     if network.experiment == "semi_supervised":
-        labelled, labels = _labelled(config)
+        pictures, labels = _labelled(config)
     images = np.asarray(task.data["images"])
     scale = 255 if config.dataset.binarization == "dynamic" else 1
     return Start(
         images=images,
         mean=np.float32(images.mean(axis=0) / scale),
         layers=layers_of(network, params),
-        prior=None if prior is None else np.asarray(prior),
-        labelled=labelled,
+        prior=np.asarray(params["prior"]) if "prior" in params else None,
+        labelled=pictures,
         labels=labels,
-        settings=_settings(network, config),
+        config=flatten(config.to_dict()),
+        steps=network.steps,
     )
 
 
 def _labelled(config) -> tuple[np.ndarray, np.ndarray]:
     """The images whose labels are seen, and these."""
-    from experiments.data import datasets
-    from experiments.data import labels as labelled
-
     dataset = datasets.load(config.dataset.name)
     rows = labelled.choose(dataset, config.labelled.count, config.labelled.seed)
     return dataset.train.images[rows], np.int64(dataset.train.labels[rows])
@@ -96,36 +140,8 @@ def layers_of(network: Network, params) -> list[tuple[np.ndarray, np.ndarray | N
     """The dense layers of our parameters in the order in which they are applied."""
     layers = []
     for part in (params[name] for name in _PARTS[network.experiment]):
-        each = [part] if "kernel" in part else [part[name] for name in sorted(part)]
-        for layer in each:
+        for layer in [part] if "kernel" in part else [part[n] for n in sorted(part)]:
             bias = layer.get("bias")
             bias = None if bias is None else np.asarray(bias)
             layers.append((np.asarray(layer["kernel"]), bias))
     return layers
-
-
-def _settings(network: Network, config) -> dict[str, Any]:
-    """What a step depends on; the temperature is that of the first one."""
-    settings = {
-        "batch_size": config.batch_size,
-        "learning_rate": config.learning_rate,
-        "num_samples": config.num_samples,
-        "steps": network.steps,
-        "temperature": config.temperature,
-    }
-    if network.experiment == "semi_supervised":
-        return settings | {
-            "network": "m2",
-            "hidden": len(config.model.hidden),
-            "labelled_batch_size": config.labelled.batch_size,
-            "alpha": config.alpha,
-        }
-    settings["latents"] = [config.model.num_variables, config.model.num_classes]
-    if network.experiment == "structured_prediction":
-        return settings | {"network": "structured"}
-    if config.model.family == "bernoulli":
-        return settings | {
-            "network": "binary",
-            "prior_temperature": config.prior_temperature,
-        }
-    return settings | {"network": "categorical"}

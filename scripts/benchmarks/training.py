@@ -1,91 +1,204 @@
-"""Times the training steps of all networks against Flax, PyTorch and their floor.
+"""Times training steps of this project, of PyTorch and of what they cannot do without.
 
 The implementations of a network take turns in one process, and the floor with them.
-Compilation and memory are those of processes of their own. What is measured is written
-after every network.
 """
 
+import functools
 import importlib.metadata
-import json
+import importlib.util
 import os
+import re
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from experiments import REPOSITORY
+from experiments.engine.evaluation import Evaluator
 from experiments.engine.provenance import versions
 from experiments.engine.run_directory import write_json
-from experiments.reproduction.other_tables import FLOOR
-from experiments.reproduction.other_tables import training_table as table
-from scripts.benchmarks import floor, fresh, ours
-from scripts.benchmarks.clock import machine, medians
-from scripts.benchmarks.implementations import (
-    COMPILED,
-    EAGER,
-    IMPLEMENTATIONS,
-    installed,
+from experiments.engine.step import (
+    EVALUATE,
+    init_state,
+    make_train_chunk,
+    make_train_step,
 )
-from scripts.benchmarks.networks import NETWORKS, start_of
-from scripts.benchmarks.start import Start
+from experiments.reproduction.other_tables import training_table
+from scripts.benchmarks.clock import machine, time_in_turns
+from scripts.benchmarks.networks import NETWORKS, Network, start_of
 
-REPEATS = 7
+OURS, EAGER, COMPILED, FLOOR = "this project", "PyTorch eager", "torch.compile", "floor"
+REPEATS, SAMPLES = 7, 1000
 
 
-def training(out: Path = REPOSITORY / "runs" / "benchmark") -> None:
-    """Prints the table of training steps, and writes what it is made of."""
-    names = installed()
-    if missing := [name for name in (EAGER, COMPILED) if name not in names]:
-        print(f"PyTorch is not installed: no rows of {' and '.join(missing)}")
-    out.mkdir(parents=True, exist_ok=True)
+def implementations(network: Network, task) -> dict[str, Callable[[], Any]]:
+    """What continues training for a turn of steps, of all that can run here."""
+    functions = {OURS: turns(task, network.config(), network.steps)}
+    if importlib.util.find_spec("torch"):
+        from scripts.benchmarks import pytorch
+
+        start = start_of(network, task)
+        functions[EAGER] = pytorch.training(start, is_compiled=False)
+        functions[COMPILED] = pytorch.training(start, is_compiled=True)
+    return functions
+
+
+def turns(task, config, steps: int) -> Callable[[], Any]:
+    """Makes what continues training for so many steps, in one compiled call."""
+    state, data = init_state(task, config), dict(task.data)
+    chunk = jax.jit(make_train_chunk(task, config, steps), donate_argnums=0)
+
+    def go_on():
+        nonlocal state  # donated: each call gives its state to the next
+        state, metrics = chunk(state, data)
+        return jax.block_until_ready(metrics)
+
+    return go_on
+
+
+def products(task, config) -> list[tuple[Any, ...]]:
+    """Shapes and contracted axes of the matrix products of a training step."""
+    state = jax.eval_shape(lambda: init_state(task, config))
+    batch = jax.tree.map(lambda rows: rows[: config.batch_size], dict(task.data))
+    traced = jax.make_jaxpr(make_train_step(task, config))(state, batch)
+    return [
+        (*(x.aval.shape for x in equation.invars), equation.params["dimension_numbers"])
+        for equation in _equations(traced.jaxpr)
+        if equation.primitive.name == "dot_general"
+    ]
+
+
+def _equations(jaxpr) -> Iterator:
+    """The equations of a jaxpr and of those inside it, in their order."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for each in value if isinstance(value, tuple) else (value,):
+                inner = getattr(each, "jaxpr", each)  # of a closed one
+                if hasattr(inner, "eqns"):
+                    yield from _equations(inner)
+
+
+def floor(task, config, steps: int) -> Callable[[], Any]:
+    """Makes what computes the bare products of a turn, and Adam's memory traffic.
+
+    Of Adam the parameters and both moments are read and written, the gradient is read.
+    """
+    shapes = products(task, config)
+    keys = iter(jax.random.split(jax.random.key(0), 2 * len(shapes)))
+    operands = [
+        tuple(jax.random.normal(next(keys), shape) for shape in pair)
+        for *pair, _ in shapes
+    ]
+    params = init_state(task, config).params
+    gradient = jax.tree.map(lambda p: jnp.full_like(p, 1e-9), params)
+
+    def multiply(operands):
+        return [
+            jax.lax.dot_general(*pair, axes)
+            for pair, (*_, axes) in zip(operands, shapes, strict=True)
+        ]
+
+    def step(i, carry):
+        operands, moved, _ = carry
+        # What is the same in every step is computed once, so one number changes; what
+        # nobody reads is not computed at all, so the results are handed on.
+        operands = [
+            tuple(x.at[(0,) * x.ndim].set(i.astype(x.dtype)) for x in pair)
+            for pair in operands
+        ]
+        moved = [jax.tree.map(jnp.add, each, gradient) for each in moved]
+        return operands, moved, multiply(operands)
+
+    @jax.jit(donate_argnums=0)
+    def turn(state):
+        return jax.lax.fori_loop(0, steps, step, state)
+
+    moved = [jax.tree.map(jnp.copy, params) for _ in range(3)]
+    state = operands, moved, multiply(operands)
+
+    def go_on():
+        nonlocal state
+        state = turn(state)
+        return jax.block_until_ready(state)
+
+    return go_on
+
+
+def training(out: Path, *, is_full: bool = False) -> None:
+    """Writes a file for this processor, and prints its table; about ten minutes.
+
+    Args:
+        out: the folder of the file.
+        is_full: whether to time all networks, and evaluations of the whole test set.
+    """
+    if not importlib.util.find_spec("torch"):
+        print("PyTorch is not installed: it has no columns")
     values: dict[str, Any] = {"machine": machine(), "repeats": REPEATS, "networks": []}
+    values["start_up"] = start_up()
+    for name, network in NETWORKS.items():
+        if network.is_extra and not is_full:
+            continue
+        task = network.task()
+        values["versions"] = versions(task.checksum)
+        if importlib.util.find_spec("torch"):
+            values["versions"]["torch"] = importlib.metadata.version("torch")
+        measured = {"name": name, "steps": network.steps, **_time(network, task)}
+        if is_full and network.num_samples == 1:
+            measured["evaluation_seconds"] = evaluation_seconds(network, task)
+        values["networks"].append(measured)
+        cpu, cores = values["machine"]["cpu"], values["machine"]["cores"]
+        text = f"{cpu} {cores} cores jax {values['versions']['jax']}".lower()
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / f"{re.sub('[^a-z0-9.]+', '-', text)}.json", values)
+    print(training_table(values))
+
+
+def _time(network: Network, task) -> dict[str, dict[str, float]]:
+    """Milliseconds a step and seconds of compilation, by implementation."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         # Nothing that was compiled before shortens the compilation that is timed.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
-        for name, network in NETWORKS.items():
-            task = network.task()
-            start = start_of(network, task)
-            values["versions"] = versions(task.checksum) | _pytorch_version(names)
-            found = {
-                "name": name,
-                "steps": network.steps,
-                "milliseconds": _milliseconds(name, names, start),
-                "processes": _processes(name, names, start, Path(folder)),
-            }
-            if network.num_samples == 1:
-                found["evaluation_seconds"] = ours.evaluation_seconds(network)
-            values["networks"].append(found)
-            write_json(out / "training.json", values)
-    print(table(values))
+        functions = implementations(network, task)
+        functions[FLOOR] = floor(task, network.config(), network.steps)
+        first, median = time_in_turns(functions, repeats=REPEATS)
+    return {
+        "milliseconds": {n: 1e3 * median[n] / network.steps for n in functions},
+        "compile_seconds": {n: first[n] - median[n] for n in functions if n != FLOOR},
+    }
 
 
-def _pytorch_version(names: list[str]) -> dict[str, str]:
-    return {"torch": importlib.metadata.version("torch")} if EAGER in names else {}
+def evaluation_seconds(network: Network, task) -> float:
+    """Seconds that L_1000 over the test set takes, at the first parameters."""
+    config = network.config()
+    state = init_state(task, config)
+    key, size = jax.random.fold_in(state.key, EVALUATE), config.eval_batch_size
+    batch = {"test": tuple(array[:size] for array in task.evaluation["test"])}
+    make = functools.partial(Evaluator, task.program, batch_size=size, key=key)
+    make(batch)(state.params, "test", SAMPLES)  # compiles
+    started = time.perf_counter()
+    make(task.evaluation)(state.params, "test", SAMPLES)
+    return time.perf_counter() - started
 
 
-def _milliseconds(name: str, names: list[str], start: Start) -> dict[str, float]:
-    """Median milliseconds a step, by implementation and for the floor."""
-    functions = {each: IMPLEMENTATIONS[each](name, start) for each in names}
-    functions[FLOOR] = floor.training(start)
-    seconds = medians(functions, repeats=REPEATS)
-    steps = start.settings["steps"]
-    return {each: 1e3 * value / steps for each, value in seconds.items()}
-
-
-def _processes(name: str, names: list[str], start: Start, folder: Path) -> dict:
-    """What `fresh` finds in a process of its own, by implementation."""
-    path, found = folder / "start.npz", {}
-    start.save(path)
-    for each in names:
-        # An empty folder: it is a compilation that is timed, not a look into a cache.
-        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
-            command = [sys.executable, "-m", fresh.__name__, name, each, str(path)]
-            lines = subprocess.check_output(
-                command,
-                cwd=REPOSITORY,
-                env=os.environ | {"TORCHINDUCTOR_CACHE_DIR": cache},
-                text=True,
-            ).splitlines()
-        found[each] = json.loads(lines[-1])
-    return found
+def start_up() -> dict[str, float]:
+    """Seconds of the default command to its help, and to the end of a first step."""
+    command = [sys.executable, "-m", "experiments.vae"]
+    step = ["--config.num_steps=1", "--train_only", "--config.eval_every=500"]
+    seconds = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, arguments in (
+            ("--help", ["--help"]),
+            ("a first step", [*step, f"--workdir={folder}/run"]),
+        ):
+            started = time.perf_counter()
+            options = {"cwd": REPOSITORY, "stdout": subprocess.DEVNULL}
+            subprocess.run([*command, *arguments], check=True, **options)
+            seconds[name] = time.perf_counter() - started
+    return seconds

@@ -109,6 +109,8 @@ def test_no_choice_is_at_the_edge_of_its_grid_but_for_those_in_the_list():
     found = set()
     for path in records.RESULTS.glob("*/*/*-seed0.json"):
         table, budget, _ = path.relative_to(records.RESULTS).parts
+        if budget == "smoke":
+            continue
         cell = path.stem.removesuffix("-seed0")
         for field in records.edges(records.read_record(path)):
             found.add(f"{table}/{budget}/{cell} {field}")

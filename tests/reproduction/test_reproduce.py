@@ -71,7 +71,6 @@ def selected(*arguments):
 
 def test_what_a_command_line_selects():
     everything = selected("--row=*")
-    assert len(everything) == 28 + 4 + 4 + 48 + 36 + 14 + 66 + 18 + 20 + 5 + 3
     assert selected("--table=jang_table2,jang_figure5") == [
         *("m2-exact", "m2-gumbel_softmax", "m2-st_gumbel_softmax"),
         *("labels_only-exact", "jang_figure5"),
@@ -96,7 +95,6 @@ def test_the_list_has_the_published_numbers(capsys, root):
     lines = [line.split() for line in out.splitlines()]
     assert ["vae-categorical-gumbel_softmax", "101.5"] in [line[:2] for line in lines]
     assert ["m2-exact", "92.6", "106.8"] in [line[:3] for line in lines]
-    assert sum(line[-1] == "recorded" and len(line) > 4 for line in lines) == 246
 
 
 def test_a_dry_run_prints_the_commands_and_trains_nothing(capsys, root):

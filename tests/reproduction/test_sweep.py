@@ -126,7 +126,7 @@ def test_points_have_a_temperature_below_its_floor_as_the_floor():
     points_ = points(temperature=(0.25, 2.0), learning_rate=(1e-3,), seed=(0, 1))
     floors = [point.config.schedule.minimum for point in points_]
     assert floors == [0.25, 0.25, 0.5, 0.5]
-    assert points_[1].name == "temperature=0.25 learning_rate=0.001 seed=1"
+    assert points_[1].name == "sweep, temperature=0.25 learning_rate=0.001 seed=1"
 
 
 def test_what_is_traced_compiles_once(root, tiny):

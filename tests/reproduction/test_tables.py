@@ -271,14 +271,12 @@ BENCHMARK = {
     "machine": {"cpu": "a processor", "cores": 2, "load": 0.25},
     "versions": {"jax": "1.2", "torch": "3.4", "python": "3.99"},
     "repeats": 7,
+    "start_up": {"--help": 1.25, "a first step": 7.04},
     "networks": [
         {
             "name": "a network",
             "milliseconds": {"this project": 2.0, "torch.compile": 5.0, "floor": 1.6},
-            "processes": {
-                "this project": {"compile_seconds": 1.23, "peak_mib": 456.7},
-                "torch.compile": {"compile_seconds": 8.9, "peak_mib": 1012.0},
-            },
+            "compile_seconds": {"this project": 1.23, "torch.compile": 8.9},
             "evaluation_seconds": 12.0,
         }
     ],
@@ -293,6 +291,7 @@ def test_training_steps_as_rates_and_ratios_of_every_processor(results):
     text = other_tables.training_tables()
     assert "| steps/s | this project | torch.compile | × torch.compile | × fl" in text
     assert text.count("| a network | 500 | 200 | 2.50 | 1.25 |") == 2
-    assert "| a network | 1.2; 457 | 8.9; 1,012 | 12 |" in text
+    assert "| a network | 1.2 | 8.9 | 12 |" in text
     assert "a processor, 2 cores, load 0.2 at the start" in text
+    assert "takes 1.2 s to --help, 7.0 s to a first step." in text
     assert "another, 2 cores" in text and "jax 1.2, torch 3.4, Python 3.99" in text

@@ -1,16 +1,16 @@
-"""The networks in PyTorch: the same layers, draws and bounds.
+"""Training steps in PyTorch, with the layers, draws and bounds of the project.
 
 Legend: m samples, B batch, D pixels, N variables, K classes, L labelled images.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scripts.benchmarks.start import Start
+from scripts.benchmarks.networks import Start
 
 
 def _mlp(layers: Sequence[nn.Linear], h: Tensor, activation: Callable) -> Tensor:
@@ -48,10 +48,8 @@ class Network(nn.Module):
         if start.prior is not None:
             self.prior = nn.Parameter(torch.tensor(start.prior))
         self.register_buffer("mean", torch.tensor(start.mean))
-        self.samples = start.settings["num_samples"]
-        self.latents = start.settings.get("latents", ())
-        self.temperature = start.settings["temperature"]
-        self.settings = start.settings
+        self.config, self.temperature = start.config, start.config["temperature"]
+        self.samples = start.config["num_samples"]
 
 
 def _linear(weights: np.ndarray, bias: np.ndarray | None) -> nn.Linear:
@@ -67,7 +65,7 @@ class Categorical(Network):
     """A VAE with Gumbel-Softmax latents; its KL is form (21)."""
 
     def noise(self, batch: int) -> tuple[Tensor, ...]:
-        return (_gumbels(self.samples, batch, *self.latents),)
+        return (_gumbels(self.samples, batch, *self.prior.shape),)
 
     def forward(self, x: Tensor, gumbels: Tensor) -> Tensor:
         half = len(self.layers) // 2
@@ -81,7 +79,7 @@ class Categorical(Network):
 
 
 def _log_density(y: Tensor, logits: Tensor, temperature: float) -> Tensor:
-    """Of the logit of a binary Concrete, [m, B, N] -> [m, B]."""
+    """The log density of the logit of a binary Concrete, [m, B, N] -> [m, B]."""
     s = logits - temperature * y
     return (np.log(temperature) + s - 2 * functional.softplus(s)).sum(2)
 
@@ -90,32 +88,19 @@ class Binary(Network):
     """A VAE with binary Concrete latents at the corners of a cube; form (20)."""
 
     def noise(self, batch: int) -> tuple[Tensor, ...]:
-        return (_logistics(self.samples, batch, self.latents[0]),)
+        return (_logistics(self.samples, batch, *self.prior.shape),)
 
     def forward(self, x: Tensor, logistics: Tensor) -> Tensor:
-        half = len(self.layers) // 2
+        half, prior_temperature = (
+            len(self.layers) // 2,
+            self.config["prior_temperature"],
+        )
         logits = _mlp(self.layers[:half], x - self.mean, torch.tanh)
         y = (logits + logistics) / self.temperature
         pixels = _mlp(self.layers[half:], 2 * y.sigmoid() - 1, torch.tanh)
-        log_p = _log_density(y, self.prior, self.settings["prior_temperature"])
+        log_p = _log_density(y, self.prior, prior_temperature)
         log_q = _log_density(y, logits, self.temperature)
         return _log_likelihood(pixels, x) + log_p - log_q
-
-
-class Structured(Network):
-    """The lower half of an image from the upper, through two layers of draws."""
-
-    def noise(self, batch: int) -> tuple[Tensor, ...]:
-        shape = (self.samples, batch, *self.latents)
-        return _gumbels(*shape), _gumbels(*shape)
-
-    def forward(self, x: Tensor, *noise: Tensor) -> Tensor:
-        upper, lower = x.chunk(2, 1)
-        h = upper.expand(self.samples, *upper.shape)
-        for layer, gumbels in zip(self.layers, noise, strict=False):
-            scores = layer(h).reshape(gumbels.shape) + gumbels
-            h = (scores / self.temperature).softmax(-1).flatten(2)
-        return _log_likelihood(self.layers[-1](h), lower)
 
 
 class M2(Network):
@@ -123,7 +108,7 @@ class M2(Network):
 
     def __init__(self, start: Start):
         super().__init__(start)
-        self.depth = start.settings["hidden"]
+        self.depth = len(start.config["model.hidden"])
         self.classes = self.layers[self.depth].out_features
         self.styles = self.layers[-self.depth - 2].out_features // 2
 
@@ -142,7 +127,7 @@ class M2(Network):
         y = functional.one_hot(labels, self.classes).float()
         log_q = (y * self.classify(x).log_softmax(-1)).sum(1)
         bound = self.bound(x, y, normals) - np.log(self.classes)
-        return bound + self.settings["alpha"] * log_q
+        return bound + self.config["alpha"] * log_q
 
     def classify(self, x: Tensor) -> Tensor:
         return _mlp(self.layers[: self.depth + 1], x, functional.relu)
@@ -159,9 +144,48 @@ class M2(Network):
         return _log_likelihood(pixels, x) - kl.sum(1)
 
 
-NETWORKS: Mapping[str, type[Network]] = {
-    "categorical": Categorical,
-    "binary": Binary,
-    "structured": Structured,
-    "m2": M2,
-}
+def network(start: Start) -> Network:
+    """The network of a start."""
+    if len(start.labels):
+        return M2(start)
+    kinds = {"categorical": Categorical, "bernoulli": Binary}
+    return kinds[start.config["model.family"]](start)
+
+
+def make_objective(model: Network) -> Callable:
+    """Makes (tensors of a batch) -> what is maximised, in nats."""
+
+    def objective(images):
+        x = images.float()
+        log_w = model(x, *model.noise(len(x)))
+        return (log_w.logsumexp(0) - np.log(len(log_w))).mean()
+
+    def semi_supervised(images, labelled, labels):
+        x, seen = ((torch.rand(g.shape) < g / 255).float() for g in (images, labelled))
+        more = model.labelled(seen, labels, torch.randn(len(seen), model.styles))
+        return model(x, *model.noise(len(x))).mean() + more.mean()
+
+    return semi_supervised if isinstance(model, M2) else objective
+
+
+def training(start: Start, *, is_compiled: bool) -> Callable[[], np.ndarray]:
+    """Makes the function that continues training for a turn of steps.
+
+    Compiled are the objective and its gradient; Adam is then one kernel.
+    """
+    model, rate = network(start), start.config["learning_rate"]
+    optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=is_compiled)
+    objective, batches = make_objective(model), start.batches()
+    if is_compiled:
+        objective = torch.compile(objective, dynamic=False)
+
+    def go_on():
+        for _ in range(start.steps):
+            batch = (torch.from_numpy(array) for array in next(batches))
+            optimizer.zero_grad(set_to_none=True)
+            loss = -objective(*batch)
+            loss.backward()
+            optimizer.step()
+        return loss.detach().numpy()
+
+    return go_on

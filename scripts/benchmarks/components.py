@@ -1,0 +1,114 @@
+"""Times what is written by hand because it is faster, against what it replaces."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from configs.semi_supervised import get_config
+from experiments.models import conv
+from gumbel import inverse_cdf, samplers
+from gumbel.objectives import bernoulli_log_likelihood
+from scripts.benchmarks.clock import medians, print_conditions, print_ratios
+
+DRAWS = 200
+SHAPE = (100, 20, 10)  # of a training step
+IMAGES = (1600, 784)
+# The sides of MNIST, padded where they are odd.
+SIDES, BATCH = (28, 14, 8, 4), 100
+
+
+def _many(draw: Callable) -> Callable:
+    """Sums DRAWS draws of SHAPE in one compiled call; args have an entry for each."""
+
+    @jax.jit
+    def total(*args):
+        def add(total, each):
+            index, *rest = each
+            return total + draw(jax.random.fold_in(key, index), *rest).sum(), None
+
+        return jax.lax.scan(add, 0.0, (jnp.arange(DRAWS), *args))[0]
+
+    key = jax.random.key(0)
+    return total
+
+
+def noise() -> None:
+    """Prints the table of Gumbel noise."""
+    draws = {
+        "gumbel.samplers": samplers.gumbel_noise,
+        'jax.random, mode="low"': lambda k, s: jax.random.gumbel(k, s, mode="low"),
+        'jax.random, mode="high"': lambda k, s: jax.random.gumbel(k, s, mode="high"),
+    }
+    functions = {
+        name: _many(lambda key, draw=draw: draw(key, SHAPE))
+        for name, draw in draws.items()
+    }
+    print_ratios("noise, a draw", medians(functions), DRAWS)
+    # From the inverse of the largest uniform number that each can draw.
+    print(f"largest: ours {32 * np.log(2):.1f}, low 15.9, high further")
+    print_conditions(f"{SHAPE}, {DRAWS} draws")
+
+
+def categorical() -> None:
+    """Prints the table of exact categorical draws."""
+    # Each draw has its own: work on the same logits would be done once for all.
+    logits = jax.random.normal(jax.random.key(1), (DRAWS, *SHAPE))
+    draws = {"categorical": inverse_cdf.categorical, "gumbel_max": samplers.gumbel_max}
+    seconds = medians({name: _many(draw) for name, draw in draws.items()}, logits)
+    print_ratios("sampler, a draw", seconds, DRAWS)
+    print_conditions(f"{SHAPE}, {DRAWS} draws")
+
+
+def likelihood() -> None:
+    """Prints the tables of Bernoulli log-likelihoods, and with their gradient."""
+    logits = jax.random.normal(jax.random.key(1), IMAGES)
+    pixels = jnp.round(jax.random.uniform(jax.random.key(2), IMAGES))
+    functions = {
+        "gumbel.objectives": bernoulli_log_likelihood,
+        "optax": lambda y, x: -optax.sigmoid_binary_cross_entropy(y, x).sum(axis=1),
+    }
+    values = {name: jax.jit(f) for name, f in functions.items()}
+    gradients = {
+        name: jax.jit(jax.value_and_grad(lambda y, x, f=f: f(y, x).mean()))
+        for name, f in functions.items()
+    }
+    print_ratios("likelihood", medians(values, logits, pixels))
+    print_ratios("likelihood with its gradient", medians(gradients, logits, pixels))
+    print_conditions(f"{IMAGES}")
+
+
+def convolutions() -> None:
+    """Prints the table of M2's convolutions, three down and three up, with gradient."""
+    rng = np.random.default_rng(0)
+    channels = get_config("conv").model.channels
+    widths = (1, *channels, *channels[-2::-1], 1)
+    images = rng.normal(size=(BATCH, SIDES[0], SIDES[0], 1)).astype(np.float32)
+    kernels = [
+        0.02 * rng.normal(size=(5, 5, *pair)).astype(np.float32)
+        for pair in zip(widths[:-1], widths[1:], strict=True)
+    ]
+    functions = {
+        "experiments.models.conv": _network(conv.down, conv.up),
+        "XLA's own": _network(conv._plain_down, conv._plain_up),
+    }
+    arrays = list(map(jnp.asarray, kernels)), jnp.asarray(images)
+    print_ratios("convolutions", medians(functions, *arrays))
+    print_conditions(f"three layers down, three up, batch {BATCH}, with the gradient")
+
+
+def _network(down: Callable, up: Callable) -> Callable:
+    """Makes (kernels, images) -> a mean and its gradient in the kernels."""
+
+    def mean(kernels, x):
+        for kernel in kernels[:3]:
+            odd = x.shape[1] % 2
+            x = jnp.pad(x, ((0, 0), (0, odd), (0, odd), (0, 0)))
+            x = jax.nn.relu(down(x, kernel))
+        for kernel, side in zip(kernels[3:], (7, 14, 28), strict=True):
+            x = jax.nn.relu(up(x, kernel)[:, :side, :side])
+        return x.mean()
+
+    return jax.jit(jax.value_and_grad(mean))

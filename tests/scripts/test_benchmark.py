@@ -1,0 +1,155 @@
+"""The benchmark: what it runs, at a tiny budget, and what it keeps."""
+
+import importlib.util
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import gumbel
+import runs
+from experiments.engine.step import init_state
+from experiments.reproduction import other_tables
+from gumbel import samplers
+from scripts import benchmark
+from scripts.benchmarks import clock, components, networks, training
+
+LINEAR = "784-(20×10)-784"
+
+
+def test_the_products_of_a_linear_vae(digits):
+    # Two forward; backward of the weights of both layers, and of the code.
+    network = networks.NETWORKS[LINEAR]
+    shapes = training.products(network.task(), network.config())
+    assert len(shapes) == 5
+    for left, right, ((over, _), _) in shapes:
+        contracted = math.prod(left[axis] for axis in over)
+        # Pairs of numbers that are multiplied: 100 images, 784 pixels, 200 units.
+        assert math.prod(left) * math.prod(right) / contracted == 100 * 784 * 200
+
+
+def test_the_floor_moves_parameters_and_moments_and_multiplies(digits):
+    network = networks.NETWORKS[LINEAR]
+    task, config = network.task(), network.config()
+    operands, moved, results = training.floor(task, config, 3)()
+    kernel = networks.start_of(network, task).layers[0][0]
+    for tree in moved:
+        leaves = [x for x in jax.tree.leaves(tree) if x.shape == kernel.shape]
+        np.testing.assert_allclose(leaves[0], kernel + 3e-9, atol=1e-9)
+    # The last results are those of the operands as they are now.
+    for (left, right), result, (*_, ((over_left, over_right), _)) in zip(
+        operands, results, training.products(task, config), strict=True
+    ):
+        expected = jnp.tensordot(left, right, (over_left, over_right))
+        np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-3)
+
+
+def test_a_start_has_the_batches_of_the_config(digits):
+    network = networks.NETWORKS["M2 mlp"]
+    start = networks.start_of(network, network.task())
+    images, pictures, labels = next(start.batches())
+    assert (images.shape, images.dtype) == ((100, 784), np.uint8)
+    assert (pictures.shape, labels.shape) == ((20, 784), (20,))
+    assert len(np.unique(start.labels)) == 10 and len(start.labels) == 100
+
+
+@pytest.fixture
+def tiny(digits, monkeypatch):
+    """Two steps a turn, two samples, and no start-up."""
+    tiny = networks.Network("vae", "categorical", steps=2)
+    monkeypatch.setattr(training, "NETWORKS", {LINEAR: tiny})
+    monkeypatch.setattr(training, "REPEATS", 1)
+    monkeypatch.setattr(training, "SAMPLES", 2)
+    monkeypatch.setattr(training, "start_up", lambda: {"--help": 0.1})
+
+
+def test_training_is_timed_and_written_in_a_file_of_the_processor(
+    tiny, tmp_path, monkeypatch, capsys
+):
+    machine = {"cpu": "A (R) Processor", "cores": 2, "load": 0.5}
+    monkeypatch.setattr(training, "machine", lambda: machine)
+    code, out, err = runs.call_script(
+        benchmark, capsys, "training", str(tmp_path), "--full"
+    )
+    assert (code, err) == (0, "")
+    (path,) = tmp_path.iterdir()
+    assert path.name == f"a-r-processor-2-cores-jax-{jax.__version__}.json"
+    values = json.loads(path.read_text())
+    (network,) = values["networks"]
+    assert network["name"] == LINEAR and network["evaluation_seconds"] > 0
+    assert {training.OURS, training.FLOOR} <= set(network["milliseconds"])
+    assert all(value > 0 for value in network["milliseconds"].values())
+    assert network["compile_seconds"][training.OURS] > 0
+    assert other_tables.training_table(values) in out
+
+
+def test_components_are_timed_beside_what_they_replace(monkeypatch, capsys):
+    monkeypatch.setattr(clock, "REPEATS", 1)
+    monkeypatch.setattr(components, "DRAWS", 2)
+    monkeypatch.setattr(
+        components, "medians", lambda functions, *_: {"a": 2e-4, "b": 1e-4}
+    )
+    for name in ("noise", "likelihood"):
+        code, out, _ = runs.call_script(benchmark, capsys, name)
+        assert code == 0 and "| b | " in out and " | 0.50 |" in out
+
+
+def test_mistakes_are_one_line(capsys, tmp_path):
+    for arguments in ([], ["noise", str(tmp_path)], ["training", "a", "b"], ["speed"]):
+        outcome = runs.call_script(benchmark, capsys, *arguments)
+        runs.assert_refused(outcome, "arguments: must be noise, categorical, ")
+
+
+def fixed(noise):
+    """A sampler that gives the noise, by its size."""
+    return lambda key, shape, *_: jnp.asarray(
+        next(a for a in noise if a.size == math.prod(shape)).reshape(shape)
+    )
+
+
+def compare_pytorch(name, monkeypatch):
+    """Bound and gradient in PyTorch are those of the project, for the same noise."""
+    import torch
+
+    from scripts.benchmarks import pytorch
+
+    network = networks.NETWORKS[name]
+    task, config = network.task(), network.config()
+    start = networks.start_of(network, task)
+    params = init_state(task, config).params
+    model, rng = pytorch.network(start), np.random.default_rng(0)
+    x = np.float32(rng.integers(0, 2, (4, 784)))
+    # The same for every sample, so that ours may draw them in any order.
+    shapes = [tensor.shape for tensor in model.noise(4)]
+    noise = [np.float32(rng.normal(size=s[1:] if len(s) > 2 else s)) for s in shapes]
+    tensors = [
+        torch.tensor(np.broadcast_to(a, s).copy())
+        for a, s in zip(noise, shapes, strict=True)
+    ]
+    log_w = model(torch.tensor(x), *tensors)
+    value = (log_w.logsumexp(0) - np.log(len(log_w))).mean()
+    value.backward()
+    for sampler in ("gumbel_noise", "logistic_noise"):
+        monkeypatch.setattr(samplers, sampler, fixed(noise))
+    monkeypatch.setattr(jax.random, "normal", fixed(noise))
+    estimate = gumbel.value_and_grad(
+        config.estimator, task.program, num_samples=config.num_samples
+    )
+    options = {"temperature": config.temperature, "kl": config.objective}
+    options["prior_temperature"] = config.prior_temperature
+    ours = jax.jit(lambda p: estimate(jax.random.key(0), p, x, **options))(params)
+    np.testing.assert_allclose(value.item(), ours.bound.mean(), rtol=1e-5)
+    for layer, (weights, _) in zip(
+        model.layers, networks.layers_of(network, ours.grads["params"]), strict=True
+    ):
+        np.testing.assert_allclose(layer.weight.grad.T, weights, rtol=1e-3, atol=1e-5)
+
+
+if importlib.util.find_spec("torch"):
+
+    @pytest.mark.parametrize("name", [LINEAR, "200H~784V, m = 5", "M2 mlp"])
+    def test_pytorch_has_the_bound_and_the_gradient(digits, name, monkeypatch):
+        compare_pytorch(name, monkeypatch)
