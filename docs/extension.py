@@ -1,7 +1,7 @@
 """What the site needs of its own: a notebook, facts of estimators, equations.
 
-The tutorial becomes a notebook, which is executed. Equations become MathML, so that they
-are there without a network.
+The tutorial becomes a notebook, which is executed. Equations become MathML, so that
+they are there without a network.
 
 {estimator} NAME    a directive: the facts of an estimator's entry, and its bias and
                     spread as results/gradient_quality measured them
