@@ -22,7 +22,9 @@ _LARGEST = 1e30
 
 def compute_dtype(*arrays: ArrayLike) -> jnp.dtype:
     """float32, or float64 where an array is: what all is computed in."""
-    return jnp.promote_types(jnp.result_type(*arrays), jnp.float32)
+    # By hand: strict promotion refuses a narrow type beside float32.
+    wide = any(jnp.result_type(array) == jnp.float64 for array in arrays)
+    return jnp.dtype(jnp.float64 if wide else jnp.float32)
 
 
 def class_logits(logits: ArrayLike, axis: int = -1) -> jax.Array:

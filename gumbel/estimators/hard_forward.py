@@ -143,6 +143,6 @@ zgr = pathwise(
     hard_value(_zgr_value),
     reference="Shekhovtsov 2023, ZGR: a hard sample D forward, the gradient of "
     "½ (p + (D − p) log q(D)) backward, p the mean: the mean of straight-through and "
-    "of darn at z̄ = p, and the limit τ → 0 of gumbel_rao; for bits it is darn. Without "
-    "bias for costs that are quadratic in each variable; no hyper-parameter.",
+    "of darn at z̄ = p, and the limit τ → 0 of gumbel_rao; for bits it is darn. Also "
+    "reinmax at τ = 1: without bias for costs that are quadratic in each variable.",
 )

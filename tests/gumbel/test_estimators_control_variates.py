@@ -34,15 +34,6 @@ def test_muprop_is_unbiased_with_any_baseline(toy):
     assert worst_z(estimates(moments(3.0), {}), brute_force(TOYS[toy])) < 5
 
 
-@pytest.mark.parametrize("toy", ["2-3-cost", "3-2-elbo"])
-def test_darn_is_biased(toy):
-    bounds, grads = many_estimates("darn", TOYS[toy])(None, {})
-    exact_bound, exact_grads = brute_force(TOYS[toy])
-    assert not ESTIMATORS["darn"].unbiased
-    assert worst_z(bounds, exact_bound) < 5
-    assert worst_z(grads, exact_grads) > 10
-
-
 def one_layer(program, size, draws):
     rng = np.random.default_rng(0)
     params = {"in": normal(rng, 3, size), "out": normal(rng, size, size)}

@@ -99,6 +99,8 @@ def test_zgr_against_its_definition():
         hard_forward._zgr_value, gumbel.Categorical(jnp.asarray(LOGITS, jnp.float32))
     )
     expected = zgr_jacobian(LOGITS, chosen)
+    reinmax = reinmax_jacobian(LOGITS, chosen, 1.0)
+    np.testing.assert_allclose(expected, reinmax, atol=1e-12)
     np.testing.assert_allclose(jacobian, expected, rtol=1e-4, atol=1e-5)
 
 
