@@ -17,14 +17,14 @@ def batch_indices(
     drawn with fold_in(key, e), without the remainder that fills no batch.
 
     Args:
-      key: typed PRNG key.
-      start_step: first step of the chunk, counted from 0; may be traced.
-      num_steps: steps in the chunk.
-      num_examples: n.
-      batch_size: B, at most n.
+        key: typed PRNG key.
+        start_step: first step of the chunk, counted from 0; may be traced.
+        num_steps: steps in the chunk.
+        num_examples: n.
+        batch_size: B, at most n.
 
     Returns:
-      int32 [num_steps, B].
+        int32 [num_steps, B].
     """
     per_epoch = num_examples // batch_size
     if per_epoch == 0:

@@ -92,7 +92,7 @@ class Evaluator:
             stop()
             return bound(jax.random.fold_in(self._key, start), params, rows)
 
-        return self._over(split, self._batch_size, num_samples, title, evaluate)
+        return self._in_batches(split, self._batch_size, num_samples, title, evaluate)
 
     def relaxed(
         self,
@@ -104,10 +104,10 @@ class Evaluator:
     ) -> np.ndarray:
         """L_m of the relaxed program for every example of a split, [n], in nats.
 
-        What training with gumbel_softmax maximises. A bound on the marginal of the
-        relaxed program where kl is "relaxed_density", form (20) of Maddison et al.
-        (2017), appendix C.2, or where the program has no KL; no bound on the discrete
-        program's.
+        It is the objective of training with gumbel_softmax: a bound on the marginal of
+        the relaxed program where kl is "relaxed_density", form (20) of Maddison et al.
+        (2017), appendix C.2, or where the program has no KL, but never on that of the
+        discrete program.
 
         Args:
             params: the parameters.
@@ -124,25 +124,25 @@ class Evaluator:
         def evaluate(start, rows):
             return bound(temperatures, jax.random.fold_in(key, start), params, rows)
 
-        return self._over(split, size, num_samples, title, evaluate)
+        return self._in_batches(split, size, num_samples, title, evaluate)
 
-    def _over(
+    def _in_batches(
         self, split: str, size: int, num_samples: int, title: str, evaluate: Callable
     ) -> np.ndarray:
         arrays = self._sets[split]
         total, bounds = len(arrays[0]), []
-        whole_size = -(-size // self._mesh.size) * self._mesh.size
+        padded_size = -(-size // self._mesh.size) * self._mesh.size
         with report.progress(total * num_samples, 0, title) as bar:
             bar.unit = "sample"
             for start in range(0, total, size):
-                rows = [_padded(a[start : start + size], whole_size) for a in arrays]
-                found = np.asarray(evaluate(start, rows))
-                bounds.append(found[: min(size, total - start)])
+                rows = [_pad(a[start : start + size], padded_size) for a in arrays]
+                bound = np.asarray(evaluate(start, rows))
+                bounds.append(bound[: min(size, total - start)])
                 bar.update(len(bounds[-1]) * num_samples)
         return np.concatenate(bounds)
 
 
-def _padded(rows, size: int):
+def _pad(rows: jax.Array, size: int) -> jax.Array:
     padding = [(0, size - len(rows))] + [(0, 0)] * (rows.ndim - 1)
     return jnp.pad(rows, padding)
 
