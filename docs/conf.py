@@ -6,6 +6,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parent))  # the extension beside this file
 
 project = "gumbel"
+author = "the gumbel authors"
 copyright = "the gumbel authors"
 extensions = [
     "myst_nb",
@@ -20,6 +21,7 @@ myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
 nb_execution_timeout = 120
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 
 default_role = "code"
@@ -36,4 +38,8 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_theme = "sphinx_book_theme"
 html_title = "gumbel"
-html_theme_options = {"show_navbar_depth": 1, "show_toc_level": 2}
+html_theme_options = {
+    "navbar_persistent": [],  # the search field is in the side bar
+    "show_navbar_depth": 1,
+    "show_toc_level": 2,
+}

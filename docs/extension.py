@@ -1,7 +1,7 @@
 """What the site needs of its own: a notebook, facts of estimators, equations.
 
-The tutorial becomes a notebook, which is executed. Equations become MathML, so that
-they are there without a network.
+The tutorial becomes an executed notebook. Equations become MathML, so that they
+are there without a network.
 
 {estimator} NAME    a directive: the facts of an estimator's entry, and its bias and
                     spread as results/gradient_quality measured them
@@ -74,7 +74,7 @@ def facts(name: str) -> list[tuple[str, str]]:
         ("draws", ", ".join(entry.families)),
         ("samples m", f"{least}" if most == least else f"{least} or more"),
         ("evaluations a step", entry.cost),
-        ("hyper-parameters", hyper or "none but the temperature, if it uses that"),
+        ("hyper-parameters", hyper or "none of its own"),
         ("bias / spread", measured(name)),
     ]
 
@@ -128,10 +128,20 @@ def to_rst(app, what, name, obj, options, lines: list[str]) -> None:
     lines[:] = result
 
 
+def shorten_types(app, what, name, obj, options, signature, returns):
+    """Names the union of types that jax.typing.ArrayLike stands for."""
+    union = r"~[\w.]*Array \| ~numpy\.ndarray \|[^,=)]*complex"
+    texts = (re.sub(union, "ArrayLike", text or "") for text in (signature, returns))
+    return tuple(text or None for text in texts)
+
+
 def visit_math(translator: Any, node: nodes.Element) -> None:
     """Writes an equation as MathML."""
     is_block = isinstance(node, nodes.math_block)
     markup = tex2mathml(node.astext(), as_block=is_block)
+    # A thin space after the name of a function, but before a bracket.
+    space = r'\1<mspace width="0.17em"/>'
+    markup = re.sub(r"(<mo>&ApplyFunction;</mo>)(?!\s*<mo[^>]*>\()", space, markup)
     if is_block:
         translator.body.append(f'<div class="math-block">{markup}</div>\n')
     else:
@@ -142,6 +152,7 @@ def visit_math(translator: Any, node: nodes.Element) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     """Registers the directive and the hooks."""
     app.add_directive("estimator", EstimatorFacts)
+    app.connect("autodoc-process-signature", shorten_types)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     app.connect("autodoc-process-docstring", to_rst, priority=400)
     app.connect("builder-inited", write_sources)

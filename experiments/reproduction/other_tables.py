@@ -98,7 +98,8 @@ def quality_table() -> str:
         f"{settings['num_parameters']:,} parameters, step {settings['step']:,}, "
         f"{settings['warmup']:,} batches to learn baselines and control variates; jax "
         f"{versions['jax']}, {versions['device_kind']}. Cosines, saturated variables "
-        "and times are in [table.md](results/gradient_quality/table.md)."
+        "and times are in table.md and "
+        "[quality.json](results/gradient_quality/quality.json)."
     )
 
 

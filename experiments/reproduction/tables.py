@@ -296,7 +296,7 @@ def glance(name: str, budget: str) -> str:
         f"{seeds}. {shared(every, 'num_steps')} steps of {shared(every, 'optimizer')}, "
         f"batch {shared(every, 'batch_size')}; {_choices(name, budget, every)}. "
         "Published numbers, standard errors, learning rates and records are in "
-        f"[table.md](results/{name}/{budget}/table.md)."
+        f"table.md and [table.csv](results/{name}/{budget}/table.csv), beside them."
     )
     return f"{report.markdown(header, rows)}\n\n{note}"
 
