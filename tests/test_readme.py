@@ -133,6 +133,7 @@ def test_the_readme_is_short():
 def test_the_commands_of_the_experiments_have_the_configs_of_their_records():
     (block,) = (b for b in blocks(README, "bash") if "experiments.semi_super" in b)
     free = {"eval_every", "checkpoint_every", "valid_samples", "eval_samples", "seed"}
+    free |= {"report_samples"}
     for words, (_, table, row, estimator) in zip(
         commands(f"```bash\n{block}```"), EXPERIMENTS, strict=True
     ):
