@@ -7,17 +7,13 @@ stop is agreed. The processes trust each other and their network.
 
 import contextlib
 import ctypes
-import errno
 import json
 import math
 import os
 import re
 import signal
-import socket
 import sys
 import threading
-import time
-import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
@@ -28,6 +24,7 @@ from jax.experimental import multihost_utils
 
 import experiments
 from experiments import ConfigError, Interrupted
+from experiments.engine import rendezvous
 
 Value = TypeVar("Value")
 
@@ -54,7 +51,7 @@ def open_streams() -> None:
 
 def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags that say which processes a run has."""
-    meaning = "one run of many processes on a trusted network, the same command on each"
+    meaning = "many processes as one run, on a trusted network"
     flags.DEFINE_boolean("multihost", False, meaning, flag_values=values)
     meaning = "HOST:PORT of process 0, unless the cluster tells"
     flags.DEFINE_string("coordinator", None, meaning, flag_values=values)
@@ -90,7 +87,7 @@ def start(values: flags.FlagValues) -> None:
         return
     print(f"joining the processes of the run, for at most {START_SECONDS} s")
     if given:
-        _check_coordinator(values.coordinator, values.process_id)
+        rendezvous.meet(*(values[name].value for name in names), START_SECONDS)
     # It would swallow SIGTERM, which is ours.
     jax.config.update("jax_enable_preemption_service", False)
     try:
@@ -111,54 +108,6 @@ def start(values: flags.FlagValues) -> None:
         ) from error
     if not is_first():
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
-
-
-def _check_coordinator(address: str, process_id: int) -> None:
-    """Checks the address of process 0, which JAX crashes on where it is wrong.
-
-    Raises:
-        ConfigError: if process 0 cannot listen there, or does not answer the others.
-    """
-    flag = f"--coordinator={address}"
-    host, _, port = address.rpartition(":")
-    if not (host and port.isdecimal() and port.isascii() and 0 < int(port) < 2**16):
-        raise ConfigError(f"{flag}: must be HOST:PORT, the port from 1 to 65535")
-    try:
-        host = host.strip("[]")
-        found = socket.getaddrinfo(host, int(port), type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise ConfigError(f"{flag}: no such host ({error})") from error
-    if process_id == 0:
-        errors = [_listen_error(family, where) for family, *_, where in found]
-        in_use = [
-            error for error in errors if error and error.errno == errno.EADDRINUSE
-        ]
-        if in_use or all(errors):
-            reason = (in_use or errors)[0].strerror
-            raise ConfigError(f"{flag}: process 0 cannot listen there ({reason})")
-        return
-    deadline = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            with socket.create_connection((host, int(port)), timeout=5):
-                return
-        except OSError as error:
-            if time.monotonic() > deadline:
-                raise ConfigError(
-                    f"{flag}: no answer of process 0 ({error})"
-                ) from error
-        time.sleep(0.2)
-
-
-def _listen_error(family: int, address: tuple) -> OSError | None:
-    try:
-        with socket.socket(family, socket.SOCK_STREAM) as listener:
-            # As the coordinator does: of an earlier run, no port stays in use.
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(address)
-    except OSError as error:
-        return error
-    return None
 
 
 def is_first() -> bool:
@@ -254,17 +203,10 @@ def abandon(error: Exception) -> NoReturn:
     """
     if not jax.distributed.is_initialized():
         raise error
-    if re.match("[A-Z_]+: ", str(error)):  # the status of an error of XLA's
-        reason = str(error).partition("\n")[0]
-        print(
-            f"error: {reason}; if another process of the run is gone, start all of "
-            "them again: they continue",
-            file=sys.stderr,
-        )
-    else:
-        traceback.print_exception(error)
-    sys.stderr.flush()
-    os._exit(1)
+    text = str(error).partition("\n")[0]
+    if re.match("[A-Z_]+: ", text):  # the status of an error of XLA's
+        rendezvous.end(f"{text}; if another process of the run has ended")
+    rendezvous.end(error)
 
 
 @contextlib.contextmanager
@@ -323,7 +265,8 @@ def exit_interrupted(code: int) -> NoReturn:
     signal has ended.
     """
     # Programs are run with the system's handler, see experiments/__init__.py.
-    if code == 130 and signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+    program = signal.getsignal(signal.SIGINT) == signal.SIG_DFL
+    if code == 130 and program and not jax.distributed.is_initialized():
         for stream in filter(None, (sys.stdout, sys.stderr)):
             stream.flush()
         _end_by(signal.SIGINT)

@@ -13,6 +13,7 @@ from configs import vae as vae_config
 from experiments import REPOSITORY, ConfigError, Interrupted, vae
 from experiments.cli import launch
 from experiments.data import datasets
+from experiments.engine.provenance import versions
 from experiments.engine.run_directory import claim, flatten
 
 CONFIG_FILE = str(REPOSITORY / "configs" / "vae.py")
@@ -267,7 +268,7 @@ def test_finished_run_says_so_and_gives_the_same_summary(tmp_path, monkeypatch, 
     made = runs.config()
     split = {"nll": 1.0, "nll_stderr": 2.0, "nll_1": 3.0, "eval_samples": 4}
     result = {"steps": 20, "seconds": 1.0, "valid": split, "test": split}
-    with claim(tmp_path, made.to_dict()):
+    with claim(tmp_path, made.to_dict(), versions(noise.checksum)):
         (tmp_path / "result.json").write_text(json.dumps(result))
     arguments = [*runs.flags(made), f"--workdir={tmp_path}"]
     code, out, err = call(monkeypatch, capsys, *arguments)

@@ -1,5 +1,6 @@
 """Two real processes as one run: stopped, killed, and continued to the bit."""
 
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -48,7 +49,7 @@ def config():
 class Pair:
     """Two processes on this machine that are one run."""
 
-    def __init__(self, workdir: pathlib.Path):
+    def __init__(self, workdir: pathlib.Path, program: str = PROGRAM):
         with socket.socket() as free:
             free.bind(("localhost", 0))
             address = f"localhost:{free.getsockname()[1]}"
@@ -57,7 +58,7 @@ class Pair:
         self.processes = [
             subprocess.Popen(
                 [
-                    *(sys.executable, "-c", PROGRAM, *runs.flags(config())),
+                    *(sys.executable, "-c", program, *runs.flags(config())),
                     *(f"--workdir={workdir}", "--multihost", "--num_processes=2"),
                     *(f"--coordinator={address}", f"--process_id={index}"),
                 ],
@@ -157,37 +158,67 @@ def test_processes_that_are_not_all_named(arguments, message, monkeypatch):
 
 
 @pytest.fixture
-def port():
-    """A port of this machine that something else listens on."""
-    with socket.create_server(("localhost", 0)) as server:
-        yield server.getsockname()[1]
+def port(monkeypatch):
+    """A port of this machine; whether JAX is content does not matter."""
+    monkeypatch.setattr(jax.distributed, "initialize", None)
+    monkeypatch.setattr(hosts, "START_SECONDS", 0.5)
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        return free.getsockname()[1]
+
+
+def refused(port, index, message, count=2):
+    arguments = f"--num_processes={count}", f"--process_id={index}"
+    with pytest.raises(ConfigError, match=message):
+        start("--multihost", f"--coordinator=localhost:{port}", *arguments)
 
 
 @pytest.mark.parametrize(
-    "address, index, message",
+    "address, message",
     [
-        ("localhost", 0, "must be HOST:PORT, the port from 1 to 65535"),
-        (":80", 0, "must be HOST:PORT"),
-        ("localhost:http", 1, "must be HOST:PORT"),
-        ("localhost:0", 1, "must be HOST:PORT"),
-        ("localhost:65536", 1, "must be HOST:PORT"),
-        ("no-such-host.invalid:1234", 1, "no such host"),
-        ("no..host:1234", 0, "no such host"),
-        ("localhost:PORT", 0, "process 0 cannot listen there .Address already in use"),
-        ("192.0.2.1:1234", 0, "process 0 cannot listen there .Cannot assign requ"),
-        ("localhost:FREE", 1, "process 0 does not answer .*refused"),
+        ("localhost", "must be HOST:PORT, the port from 1 to 65535"),
+        (":80", "must be HOST:PORT"),
+        ("localhost:http", "must be HOST:PORT"),
+        ("localhost:0", "must be HOST:PORT"),
+        ("localhost:65536", "must be HOST:PORT"),
+        ("no-such-host.invalid:1234", "no such host"),
+        ("no..host:1234", "no such host"),
+        ("192.0.2.1:1234", "process 0 cannot listen there .Cannot assign requ"),
     ],
 )
-def test_addresses_that_are_wrong(address, index, message, port, monkeypatch):
-    with socket.socket() as free:
-        free.bind(("localhost", 0))  # and does not listen
-        address = address.replace("FREE", str(free.getsockname()[1]))
-        address = address.replace("PORT", str(port))
-        monkeypatch.setattr(jax.distributed, "initialize", None)
-        monkeypatch.setattr(hosts, "START_SECONDS", 0.5)
-        arguments = f"--coordinator={address}", f"--process_id={index}"
-        with pytest.raises(ConfigError, match=f"^--coordinator={address}: {message}"):
-            start("--multihost", "--num_processes=2", *arguments)
+def test_addresses_that_are_wrong(address, message, port):
+    arguments = f"--coordinator={address}", "--process_id=0"
+    with pytest.raises(ConfigError, match=f"^--coordinator={address}: {message}"):
+        start("--multihost", "--num_processes=2", *arguments)
+
+
+def test_another_program_at_the_address(port):
+    with socket.create_server(("localhost", port)):
+        refused(port, 0, r"process 0 cannot listen there \(Address already in use")
+        refused(port, 1, r"process 0 does not answer \(no line")
+    refused(port, 1, r"process 0 does not answer \(.*refused")
+
+
+def test_processes_that_do_not_come_or_are_others(port, monkeypatch):
+    refused(port, 0, r"the processes \[1, 2\] did not come", count=3)
+    monkeypatch.setattr(hosts, "START_SECONDS", 20)
+    for index, count in ((1, 3), (2, 4)):
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            message = rf"process {index} of {count} came, not one of \[1\] of 2$"
+            first = pool.submit(refused, port, 0, message)
+            refused(port, index, f"process 0 says: {message}", count)
+            first.result()
+
+
+def test_a_process_killed_at_the_start_ends_the_other_with_one_line(tmp_path):
+    waits = '(print("joined", flush=True), time.sleep(300))'
+    pair = Pair(tmp_path / "pair", PROGRAM.replace("runs.task()", waits))
+    while pair.processes[0].stdout.readline() != "joined\n":
+        assert pair.processes[0].poll() is None
+    pair.processes[1].kill()
+    code, _, err = pair.end()[0]
+    assert (code, err.count("\n")) == (1, 1)
+    assert err.startswith("error: process 1 of the run has ended: start all of ")
 
 
 def test_a_single_process_needs_no_flag(monkeypatch):
@@ -224,7 +255,8 @@ import jax
 from experiments.engine import processes
 with processes.interruptions():
     print("started", flush=True)
-    jax.jit(lambda: jax.lax.while_loop(lambda x: x >= 0, lambda x: x * 0, 0))() + 1
+    endless = lambda x: jax.lax.while_loop(lambda x: x >= 0, lambda x: x * 2, x)
+    jax.jit(endless)(0.5).block_until_ready()
 """
 
 
