@@ -102,6 +102,8 @@ def claim_directory(
         made_with = versions(task.checksum)
         stack.enter_context(claim(workdir, config.to_dict(), made_with, announce))
 
+        (workdir / "diverged.json").unlink(missing_ok=True)
+
     hosts.on_first(claim_first)
 
 

@@ -63,7 +63,7 @@ def train(
         ConfigError: if the config cannot run, or not on so many devices.
         WorkdirError: if the directory is another run's.
         DivergedError: if a metric is not finite, or no validation is better than the
-            one before training.
+            one before training; `diverged.json` says so, too.
         Interrupted: on SIGTERM or Ctrl-C, with the state saved.
     """
     mesh = data_mesh(config.batch_size) if mesh is None else mesh
@@ -80,7 +80,12 @@ def train(
             tensorboard=tensorboard,
             announce=announce,
         )
-        state = _train_steps(run, state, mesh, stopping, profile)
+        try:
+            state = _train_steps(run, state, mesh, stopping, profile)
+        except DivergedError as error:
+            reason = {"diverged": str(error)}
+            hosts.on_first(lambda: write_json(workdir / "diverged.json", reason))
+            raise
         if train_only:
             return None
         started = time.perf_counter()

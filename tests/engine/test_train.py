@@ -302,6 +302,8 @@ def test_a_run_that_is_never_better_than_at_its_start_is_no_result(tmp_path):
     first, *others = (line["valid_nll"] for line in lines if "valid_nll" in line)
     assert min(others) > first
     assert not (tmp_path / "result.json").exists()
+    reason = json.loads((tmp_path / "diverged.json").read_text())["diverged"]
+    assert "no validation" in reason
 
 
 def broken_program(at_age: float, finite_value: bool):
