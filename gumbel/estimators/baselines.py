@@ -20,7 +20,7 @@ from flax import struct
 from gumbel.checks import check_choice
 from gumbel.distributions import Distribution, Normal
 from gumbel.estimators.base import Hyper
-from gumbel.estimators.learned import descend, init_net, init_optimizer, net
+from gumbel.estimators.learned import Learned, net
 from gumbel.objectives import log_mean_exp
 from gumbel.programs import Node, Run
 
@@ -145,50 +145,25 @@ def normalised(run: Run, scale_of: Callable[[str], jax.Array], hyper: Hyper) -> 
     return scaled
 
 
-@struct.dataclass
-class LearnedBaseline:
-    """A network b(features) with one tanh layer, and its optimiser's state."""
-
-    params: Any
-    opt_state: Any
-
-    def __call__(self, features: jax.Array) -> jax.Array:
-        """The baseline [...] of features [..., F]."""
-        return net(self.params, features)
-
-    def fit(
-        self, features: jax.Array, target: jax.Array, learning_rate: Any
-    ) -> "LearnedBaseline":
-        """One step of Adam down the mean of ½(target − b(features))².
-
-        Args:
-            features: [..., F].
-            target: [...], what the baseline is to predict.
-            learning_rate: a scalar, the baseline's own.
-
-        Returns:
-            The baseline after the step.
-        """
-
-        def loss(params):
-            return 0.5 * jnp.mean((target - net(params, features)) ** 2)
-
-        grads = jax.grad(loss)(self.params)
-        return LearnedBaseline(
-            *descend(self.params, self.opt_state, grads, learning_rate)
-        )
-
-
-def init_baseline(key: jax.Array, num_features: int) -> LearnedBaseline:
-    """A baseline that is 0 everywhere, ready to learn.
+def fit(
+    baseline: Learned, features: jax.Array, target: jax.Array, learning_rate: Any
+) -> Learned:
+    """One step of Adam down the mean of ½(target − b(features))².
 
     Args:
-        key: a typed PRNG key.
-        num_features: F.
+        baseline: the parameters of a network b.
+        features: [..., F].
+        target: [...], what the baseline is to predict.
+        learning_rate: a scalar, the baseline's own.
+
+    Returns:
+        The baseline after the step.
     """
-    # Without an output bias: the moments' mean is one.
-    params = init_net(key, num_features)
-    return LearnedBaseline(params, init_optimizer(params))
+
+    def loss(params):
+        return 0.5 * jnp.mean((target - net(params, features)) ** 2)
+
+    return baseline.descend(jax.grad(loss)(baseline.params), learning_rate)
 
 
 def with_one_replaced(log_w: jax.Array, stand_in: jax.Array) -> jax.Array:

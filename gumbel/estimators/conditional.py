@@ -26,7 +26,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
 
 from gumbel.distributions import Bernoulli, Distribution
 from gumbel.estimators.base import (
@@ -37,7 +36,7 @@ from gumbel.estimators.base import (
     squash,
     stateless,
 )
-from gumbel.estimators.learned import descend, init_net, init_optimizer, net
+from gumbel.estimators.learned import Learned, init_net, net, to_learn
 from gumbel.estimators.reinforce import score_term
 from gumbel.objectives import log_mean_exp
 from gumbel.programs import (
@@ -184,18 +183,7 @@ def _rebar(key: jax.Array, run: Run, state: State, hyper: Hyper):
     return surrogate, state
 
 
-@struct.dataclass
-class Control:
-    """A draw's control variate and its optimiser's state.
-
-    `params` holds the changes of log τ and η, and RELAX's network.
-    """
-
-    params: Any
-    opt_state: Any
-
-
-def _learned(key: jax.Array, run: Run, state: Mapping[str, Control], hyper: Hyper):
+def _learned(key: jax.Array, run: Run, state: Mapping[str, Learned], hyper: Hyper):
     log_w, drawn = _hard_pass(run, key, hyper)
     surrogate = bound = log_mean_exp(log_w)
     new_state = {}
@@ -207,27 +195,23 @@ def _learned(key: jax.Array, run: Run, state: Mapping[str, Control], hyper: Hype
 
         # E g does not depend on the control variate: this estimates its variance's
         # gradient. The estimate is made with the parameters of the steps before.
-        control = state[name]
-        grads, gradient = jax.grad(second_moment, has_aux=True)(control.params)
-        rate = hyper["control_learning_rate"]
-        new_state[name] = Control(
-            *descend(control.params, control.opt_state, grads, rate)
-        )
+        grads, gradient = jax.grad(second_moment, has_aux=True)(state[name].params)
+        new_state[name] = state[name].descend(grads, hyper["control_learning_rate"])
         surrogate = surrogate + _with_gradient(draw.distribution.logits, gradient)
     return surrogate, new_state
 
 
 def _init_with(net_params: Callable[[Any, int], dict]):
-    """An `init` with a Control a draw; net_params: (key, F) -> more of its params."""
+    """An `init` of each draw's changes of log τ and η, and (key, F) -> more params."""
 
-    def init(key: jax.Array, run: Run, hyper: Hyper) -> dict[str, Control]:
+    def init(key: jax.Array, run: Run, hyper: Hyper) -> dict[str, Learned]:
         _, drawn = jax.eval_shape(lambda k: _hard_pass(run, k, hyper), key)
         state = {}
         for name, draw in drawn.items():
             size = 2 * math.prod(draw.z.shape[2:])
             params = {k: jnp.asarray(v, jnp.float32) for k, v in _FRESH.items()}
             params |= net_params(name_key(key, name), size)
-            state[name] = Control(params, init_optimizer(params))
+            state[name] = to_learn(params)
         return state
 
     return init

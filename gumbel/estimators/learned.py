@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import struct
 
 # H, the width of the hidden layer.
 HIDDEN = 100
@@ -39,25 +40,22 @@ def net(params: Any, features: jax.Array) -> jax.Array:
     return (hidden @ params["out"]).reshape(features.shape[:-1])
 
 
-def init_optimizer(params) -> Any:
-    """The optimiser's state for new parameters."""
-    return _ADAM.init(params)
+@struct.dataclass
+class Learned:
+    """Parameters that an estimator learns, and their optimiser's state."""
+
+    params: Any
+    opt_state: Any
+
+    def descend(self, grads: Any, learning_rate: Any) -> "Learned":
+        """One step of Adam down a gradient that is shaped like the parameters."""
+        # optax takes powers of integers, which strict promotion refuses.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = _ADAM.update(grads, self.opt_state)
+        step = jax.tree.map(lambda u: -learning_rate * u, updates)
+        return Learned(optax.apply_updates(self.params, step), opt_state)
 
 
-def descend(params, opt_state, grads, learning_rate) -> tuple[Any, Any]:
-    """One step of Adam down a gradient.
-
-    Args:
-        params: the parameters.
-        opt_state: of the step before.
-        grads: shaped like the parameters.
-        learning_rate: a scalar.
-
-    Returns:
-        Parameters and optimiser state after the step.
-    """
-    # optax raises decays to the power of an integer, which strict promotion refuses.
-    with jax.numpy_dtype_promotion("standard"):
-        updates, opt_state = _ADAM.update(grads, opt_state)
-    step = jax.tree.map(lambda u: -learning_rate * u, updates)
-    return optax.apply_updates(params, step), opt_state
+def to_learn(params: Any) -> Learned:
+    """Parameters before the first step."""
+    return Learned(params, _ADAM.init(params))

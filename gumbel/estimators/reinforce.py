@@ -21,15 +21,15 @@ from gumbel.distributions import Normal
 from gumbel.estimators.base import Estimator, Hyper, State, stateless
 from gumbel.estimators.baselines import (
     MOMENTS_HYPER,
-    LearnedBaseline,
     Moments,
     centre,
-    init_baseline,
+    fit,
     init_joint_moments,
     init_moments,
     leave_one_out,
     normalised,
 )
+from gumbel.estimators.learned import Learned, init_net, net, to_learn
 from gumbel.objectives import log_mean_exp
 from gumbel.programs import Node, Run, hard, interpret, name_key, over_samples, wide
 
@@ -70,6 +70,11 @@ def _flat_logits(node: Node) -> jax.Array:
     return jax.lax.stop_gradient(logits.reshape(logits.shape[0], -1))
 
 
+def _joint(log_q: Mapping[str, jax.Array], log_w: jax.Array) -> jax.Array:
+    """The log mass of all discrete draws together, [S, B]."""
+    return sum(log_q.values(), start=jnp.zeros_like(log_w))
+
+
 def score_term(signal: jax.Array, log_q: jax.Array) -> jax.Array:
     """A term that is 0 and has the gradient signal · ∇ log q, none where q is 0."""
     log_q = wide(log_q)
@@ -84,15 +89,15 @@ def _score_function(key: jax.Array, run: Run, moments: Moments, hyper: Hyper):
     log_w, log_q, _ = hard_samples(run, key, hyper)
     bound = log_mean_exp(log_w)
     signal, moments = centre(jax.lax.stop_gradient(bound), moments, hyper)
-    joint_log_q = sum(log_q.values(), start=jnp.zeros_like(log_w))
-    return bound + score_term(signal / scale, joint_log_q.sum(axis=0)), moments
+    joint_log_q = _joint(log_q, log_w).sum(axis=0)
+    return bound + score_term(signal / scale, joint_log_q), moments
 
 
 @struct.dataclass
 class _Nvil:
     """The learned baseline of a draw, and the moments of the residual signal."""
 
-    learned: LearnedBaseline
+    learned: Learned
     moments: Moments
 
 
@@ -100,7 +105,8 @@ def _init_nvil(key: jax.Array, run: Run, hyper: Hyper) -> dict[str, _Nvil]:
     _, _, logits = jax.eval_shape(lambda k: hard_samples(run, k, hyper), key)
 
     def init(name: str, num_features: int) -> _Nvil:
-        baseline = init_baseline(name_key(key, name), num_features)
+        # Without an output bias: the moments' mean is one.
+        baseline = to_learn(init_net(name_key(key, name), num_features))
         return _Nvil(baseline, init_moments())
 
     return {name: init(name, shape.shape[-1]) for name, shape in logits.items()}
@@ -113,13 +119,13 @@ def _nvil(key: jax.Array, run: Run, state: Mapping[str, _Nvil], hyper: Hyper):
     bound = jnp.broadcast_to(jax.lax.stop_gradient(bound), log_w.shape)
     new_state = {}
     for name, draw in state.items():
-        residual = bound - draw.learned(logits[name])
+        residual = bound - net(draw.learned.params, logits[name])
         signal, moments = centre(residual, draw.moments, hyper)
         signal = signal / draw.moments.scale
         surrogate = surrogate + score_term(signal, log_q[name]).sum(axis=0)
         target = bound - draw.moments.mean
         rate = hyper["baseline_learning_rate"]
-        learned = draw.learned.fit(logits[name], target, rate)
+        learned = fit(draw.learned, logits[name], target, rate)
         new_state[name] = _Nvil(learned, moments)
     return surrogate, new_state
 
@@ -128,8 +134,7 @@ def _vimco(key: jax.Array, run: Run, state: State, hyper: Hyper):
     log_w, log_q, _ = hard_samples(run, key, hyper)
     bound = log_mean_exp(log_w)
     signal = bound[None] - leave_one_out(log_w)
-    joint_log_q = sum(log_q.values(), start=jnp.zeros_like(log_w))
-    return bound + score_term(signal, joint_log_q).sum(axis=0), state
+    return bound + score_term(signal, _joint(log_q, log_w)).sum(axis=0), state
 
 
 def _reinforce_loo(key: jax.Array, run: Run, state: State, hyper: Hyper):
@@ -137,9 +142,8 @@ def _reinforce_loo(key: jax.Array, run: Run, state: State, hyper: Hyper):
     shape = hyper["replicates"], hyper["num_samples"]
     hyper = {**hyper, "num_samples": math.prod(shape)}
     log_w, log_q, _ = hard_samples(run, key, hyper)
-    joint_log_q = sum(log_q.values(), start=jnp.zeros_like(log_w))
     bounds = log_mean_exp(log_w.reshape(*shape, -1).swapaxes(0, 1))
-    joint_log_q = joint_log_q.reshape(*shape, -1).sum(axis=1)
+    joint_log_q = _joint(log_q, log_w).reshape(*shape, -1).sum(axis=1)
     # A bound minus the mean of the others.
     signal = (bounds - bounds.mean(axis=0)[None]) * shape[0] / (shape[0] - 1)
     return (bounds + score_term(signal, joint_log_q)).mean(axis=0), state
