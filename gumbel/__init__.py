@@ -20,12 +20,14 @@ from gumbel.densities import (
 from gumbel.distributions import Bernoulli, Categorical, Normal
 from gumbel.estimate import Estimate, ValueAndGrad, evaluate, value_and_grad
 from gumbel.estimators import Estimator
+from gumbel.gates import hard_concrete, hard_concrete_nonzero_prob
 from gumbel.samplers import (
     binary_concrete,
     gumbel_max,
     gumbel_softmax,
     straight_through,
 )
+from gumbel.subsets import gumbel_top_k, relaxed_top_k
 
 try:
     __version__ = version("gumbel-jax")
@@ -50,9 +52,13 @@ __all__ = [
     "exp_concrete_log_prob",
     "gumbel_max",
     "gumbel_softmax",
+    "gumbel_top_k",
+    "hard_concrete",
+    "hard_concrete_nonzero_prob",
     "logit_binary_concrete_log_prob",
     "objectives",
     "programs",
+    "relaxed_top_k",
     "schedules",
     "straight_through",
     "value_and_grad",
