@@ -20,7 +20,7 @@ exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath", "amsmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "force"
-nb_execution_timeout = 120
+nb_execution_timeout = 300  # seconds a cell
 nb_execution_in_temp = True
 nb_execution_raise_on_error = True
 
