@@ -107,7 +107,8 @@ def read_result(workdir: Path, num_steps: int) -> dict[str, Any] | None:
         WorkdirError: if it is not the result of a run of so many steps.
     """
     path = workdir / "result.json"
-    if (result := read_json(path)) is None:
+    advice = "move this file away, and the same command evaluates again"
+    if (result := read_json(path, advice)) is None:
         return None
     try:
         numbers = [result["steps"] - num_steps, result["seconds"]]
@@ -119,30 +120,32 @@ def read_result(workdir: Path, num_steps: int) -> dict[str, Any] | None:
     except (KeyError, TypeError):
         pass
     raise WorkdirError(
-        f"{path} is damaged (not the numbers of a run of {num_steps} steps): move it "
-        "away, and the same command evaluates again"
+        f"{path} is damaged (not the numbers of a run of {num_steps} steps): {advice}"
     )
 
 
-def read_json(path: Path) -> dict[str, Any] | None:
+def read_json(path: Path, advice: str = _RESTART) -> dict[str, Any] | None:
     """The object in a JSON file; None if there is no file.
+
+    Args:
+        path: the file.
+        advice: what to do where it is damaged.
 
     Raises:
         WorkdirError: if the file cannot be read or holds anything else.
     """
+    if not os.path.lexists(path):
+        return None
+    with _os_errors(path):
+        data = path.read_bytes()
     try:
-        with _os_errors(path):
-            text = path.read_bytes().decode("utf-8") if os.path.lexists(path) else None
-        value = {} if text is None else json.loads(text)
+        value = json.loads(data.decode("utf-8"))
+        reason = "" if isinstance(value, dict) else "no JSON object"
     except (ValueError, RecursionError) as error:
-        if isinstance(error, WorkdirError):
-            raise
-        raise WorkdirError(
-            f"{path} is damaged, not JSON ({error}): {_RESTART}"
-        ) from None
-    if not isinstance(value, dict):
-        raise WorkdirError(f"{path} is damaged (not a JSON object): {_RESTART}")
-    return None if text is None else value
+        reason = str(error)
+    if reason:
+        raise WorkdirError(f"{path} is damaged ({reason}): {advice}")
+    return value
 
 
 def write_json(path: str | Path, value: Any) -> None:
