@@ -188,3 +188,33 @@ def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError) as error:
         call(jax.random.key(0))
     assert message in str(error.value)
+
+
+def test_forbidden_and_certain_classes():
+    logits = jnp.asarray([[1.0, -jnp.inf, 0.3], [0.0, jnp.inf, 0.3]])
+    one_hot = jnp.asarray([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
+
+    def draw(logits):
+        return conditional_gumbel(jax.random.key(0), logits, one_hot)
+
+    z = draw(logits)
+    np.testing.assert_array_equal(jnp.isneginf(z), [[0, 1, 0], [1, 0, 1]])
+    assert (z.argmax(1) == jnp.asarray([2, 1])).all()
+    slope = jax.grad(lambda x: draw(x)[0, 0] + draw(x)[0, 2])(logits)
+    assert np.isfinite(slope).all() and slope[0, 1] == 0 and slope[0, 2] != 0
+    # The law is that of the classes left: its top is Gumbel(logsumexp) of these.
+    many = jnp.broadcast_to(logits[0], (SAMPLES, 3))
+    drawn = conditional_gumbel(
+        jax.random.key(1), many, jnp.broadcast_to(one_hot[0], many.shape)
+    )
+    law = stats.gumbel_r(loc=special.logsumexp([1.0, 0.3]))
+    statistic = stats.kstest(np.float64(drawn[:, 2]), law.cdf).statistic
+    assert statistic < LIMIT / np.sqrt(SAMPLES)
+    impossible = conditional_gumbel(
+        jax.random.key(0), logits[:1], jnp.asarray([[0.0, 1.0, 0.0]])
+    )
+    assert jnp.isnan(impossible).all()
+    bits = jnp.asarray([jnp.inf, -jnp.inf, 0.2])
+    z = conditional_logistic(jax.random.key(0), bits, jnp.asarray([1.0, 0.0, 1.0]))
+    np.testing.assert_array_equal(z[:2], [np.inf, -np.inf])
+    assert z[2] > 0

@@ -176,3 +176,59 @@ def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError) as error:
         call()
     assert message in str(error.value)
+
+
+def test_forbidden_classes_are_not_there():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(20, 4)).astype(np.float32)
+    x = rng.dirichlet(np.ones(3), 20).astype(np.float32)
+    masked = np.insert(logits[:, 1:], 1, -np.inf, axis=1)
+    with_zero = np.insert(x, 1, 0.0, axis=1)
+    expected = closed_form_concrete(np.float64(x), np.float64(logits[:, 1:]), 0.7)
+    np.testing.assert_allclose(
+        gumbel.concrete_log_prob(with_zero, masked, 0.7), expected, rtol=1e-4
+    )
+    with np.errstate(divide="ignore"):
+        y = np.log(with_zero)
+    left = gumbel.exp_concrete_log_prob(np.log(x), logits[:, 1:], 0.7)
+    density = gumbel.exp_concrete_log_prob(y, masked, 0.7)
+    np.testing.assert_allclose(density, left, rtol=1e-5)
+
+    def total(y, logits):
+        return gumbel.exp_concrete_log_prob(y, logits, 0.7).sum()
+
+    slopes = jax.grad(total, (0, 1))(jnp.asarray(y), jnp.asarray(masked))
+    expected_slopes = jax.grad(total, (0, 1))(jnp.log(x), jnp.asarray(logits[:, 1:]))
+    for slope, expected in zip(slopes, expected_slopes, strict=True):
+        np.testing.assert_array_equal(slope[:, 1], 0.0)
+        np.testing.assert_allclose(np.delete(slope, 1, axis=1), expected, atol=1e-5)
+    # A point that has mass where there is none.
+    np.testing.assert_array_equal(
+        gumbel.exp_concrete_log_prob(
+            np.log(np.full((1, 4), 0.25, "f")), masked[:1], 1.0
+        ),
+        -np.inf,
+    )
+
+
+def test_certain_bits_have_a_single_point():
+    logits = jnp.asarray([jnp.inf, jnp.inf, -jnp.inf, -jnp.inf])
+    y = jnp.asarray([jnp.inf, 3.0, -jnp.inf, jnp.inf])
+    np.testing.assert_array_equal(
+        gumbel.logit_binary_concrete_log_prob(y, logits, 0.5), [0, -np.inf, 0, -np.inf]
+    )
+    np.testing.assert_array_equal(
+        gumbel.binary_concrete_log_prob(jax.nn.sigmoid(y), logits, 0.5),
+        [0, -np.inf, 0, -np.inf],
+    )
+    slope = jax.grad(lambda x: gumbel.logit_binary_concrete_log_prob(y, x, 0.5)[0])(
+        logits
+    )
+    np.testing.assert_array_equal(slope, 0.0)
+
+
+@pytest.mark.parametrize("tau", [np.ones((3, 1)), np.ones(2), np.ones((2, 3, 4))])
+def test_temperatures_that_are_not_of_the_variables_are_refused(tau):
+    y = jnp.log(jnp.full((2, 3, 4), 0.25))
+    with pytest.raises(ValueError, match="temperature"):
+        gumbel.exp_concrete_log_prob(y, y, tau)

@@ -56,3 +56,22 @@ def test_second_derivatives_of_the_log_likelihood():
     )(logits[0])
     p = 1 / (1 + np.exp(-np.float64(logits[0])))
     np.testing.assert_allclose(hessian, np.diag(-p * (1 - p)), rtol=1e-5, atol=1e-7)
+
+
+def test_pixels_that_are_certain():
+    logits = jnp.asarray([[jnp.inf, -jnp.inf, 0.4], [jnp.inf, 0.0, 0.4]])
+    pixels = jnp.asarray([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
+    one = -np.log1p(np.exp(-0.4))
+    value = bernoulli_log_likelihood(logits, pixels)
+    np.testing.assert_allclose(value, [one, -np.inf], rtol=1e-5)
+    slope = jax.grad(lambda x: bernoulli_log_likelihood(x, pixels)[0])(logits)
+    np.testing.assert_allclose(slope[0], [0, 0, 1 / (1 + np.exp(0.4))], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("logits", "pixels"),
+    [((4, 4), (4,)), ((4, 4), (1, 4)), ((4,), (4,)), ((2, 4, 4), (2, 4, 4))],
+)
+def test_shapes_that_would_broadcast_are_refused(logits, pixels):
+    with pytest.raises(ValueError, match="has shape"):
+        bernoulli_log_likelihood(jnp.zeros(logits), jnp.zeros(pixels))

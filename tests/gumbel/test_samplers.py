@@ -275,3 +275,121 @@ def test_bad_arguments_are_named(call, message):
     with pytest.raises(ValueError) as error:
         call(jax.random.key(0))
     assert message in str(error.value)
+
+
+DRAWS = {
+    "gumbel_max": gumbel.gumbel_max,
+    "categorical": inverse_cdf.categorical,
+    "gumbel_softmax": lambda key, logits: gumbel.gumbel_softmax(key, logits, 0.5),
+    "hard": lambda key, logits: gumbel.gumbel_softmax(key, logits, 0.5, hard=True),
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", DRAWS)
+def test_certain_forbidden_and_undefined_classes(name, dtype):
+    rows = [[0.0, jnp.inf, 1.0], [0.0, -jnp.inf, 1.0], [0.0, jnp.nan, 1.0]]
+    logits = jnp.broadcast_to(jnp.asarray(rows, dtype), (2000, 3, 3))
+    drawn = DRAWS[name](jax.random.key(0), logits)
+    assert drawn.dtype == dtype
+    np.testing.assert_array_equal(drawn[:, 0], np.broadcast_to([0, 1, 0], (2000, 3)))
+    assert (drawn[:, 1, 1] == 0).all() and (drawn[:, 1, 2] > 0.5).any()
+    assert jnp.isnan(drawn[:, 2]).all()
+    none = DRAWS[name](jax.random.key(0), jnp.full((5, 3), -jnp.inf, dtype))
+    assert jnp.isnan(none).all()
+    # Several certain classes are equally likely.
+    two = jnp.broadcast_to(jnp.asarray([jnp.inf, 5.0, jnp.inf], dtype), (20_000, 3))
+    share = (DRAWS[name](jax.random.key(1), two)[:, 0] > 0.5).mean()
+    assert abs(z_scores(float(share), 0.5, 20_000)) < 5
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_gradients_at_forbidden_and_certain_classes_are_zero(hard):
+    logits = jnp.asarray([[0.3, -jnp.inf, 1.0], [0.0, jnp.inf, 1.0]])
+    weights = jnp.asarray([1.0, -2.0, 0.5])
+
+    def cost(logits, tau):
+        sample = gumbel.gumbel_softmax(jax.random.key(2), logits, tau, hard=hard)
+        return (sample * weights[None]).sum()
+
+    slope, of_tau = jax.grad(cost, (0, 1))(logits, 0.7)
+    assert np.isfinite(slope).all() and np.isfinite(of_tau)
+    assert slope[0, 1] == 0 and (slope[1] == 0).all() and slope[0, 0] != 0
+    left = jax.grad(cost)(logits[:, :], 0.7)
+    np.testing.assert_allclose(left[0].sum(), 0.0, atol=1e-6)
+
+    def bits(logits):
+        return gumbel.binary_concrete(jax.random.key(2), logits, 0.7, hard=hard).sum()
+
+    value, slope = jax.value_and_grad(bits)(jnp.asarray([jnp.inf, -jnp.inf, 0.2]))
+    assert np.isfinite(value) and (slope[:2] == 0).all() and slope[2] != 0
+
+
+def test_bits_that_are_certain_or_undefined():
+    logits = jnp.asarray([jnp.inf, -jnp.inf, jnp.nan], jnp.bfloat16)
+    for drawn in (
+        gumbel.binary_concrete(jax.random.key(0), logits, 0.5),
+        gumbel.binary_concrete(jax.random.key(0), logits, 0.5, hard=True),
+        gumbel.Bernoulli(logits).sample(jax.random.key(0)),
+    ):
+        np.testing.assert_array_equal(drawn.astype("float32"), [1, 0, np.nan])
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3)])
+def test_a_temperature_for_each_variable(shape):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(2, 3, 4)).astype(np.float32)
+    tau = np.float32(0.2 + rng.random(shape))
+    each = np.broadcast_to(tau, (2, 3))
+    drawn = gumbel.gumbel_softmax(jax.random.key(0), logits, tau)
+    bits = gumbel.binary_concrete(jax.random.key(0), logits[..., 0], tau)
+    for b, n in np.ndindex(2, 3):
+        alone = gumbel.gumbel_softmax(jax.random.key(0), logits, float(each[b, n]))
+        np.testing.assert_allclose(drawn[b, n], alone[b, n], rtol=1e-5)
+        alone = gumbel.binary_concrete(
+            jax.random.key(0), logits[..., 0], float(each[b, n])
+        )
+        np.testing.assert_allclose(bits[b, n], alone[b, n], rtol=1e-5)
+
+
+@pytest.mark.parametrize("tau", [np.ones(2), np.ones((2, 3, 1)), np.ones((2, 3, 4))])
+def test_temperatures_that_are_not_of_the_variables_are_refused(tau):
+    logits = jnp.zeros((2, 3, 4))
+    for draw in (gumbel.gumbel_softmax, gumbel.binary_concrete):
+        if draw is gumbel.binary_concrete:
+            tau = np.ones((5, 2, 3, 4))
+        with pytest.raises(ValueError, match="temperature"):
+            draw(jax.random.key(0), logits, tau)
+
+
+def test_many_keys_are_refused_and_a_temperature_that_would_overflow():
+    keys = jax.random.split(jax.random.key(0), 3)
+    for draw in DRAWS.values():
+        with pytest.raises(ValueError, match="vmap"):
+            draw(keys, jnp.zeros((3, 2)))
+    for hard in (False, True):
+        with pytest.raises(ValueError, match="temperature"):
+            gumbel.gumbel_softmax(jax.random.key(0), jnp.zeros(3), 1e-38, hard=hard)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_strict_dtype_promotion(dtype):
+    logits = jnp.linspace(-1.0, 1.0, 12).reshape(2, 6).astype(dtype)
+    with jax.numpy_dtype_promotion("strict"):
+        drawn = [draw(jax.random.key(0), logits) for draw in DRAWS.values()]
+        drawn += [
+            gumbel.binary_concrete(jax.random.key(0), logits, 0.5, hard=True),
+            gumbel.gumbel_top_k(jax.random.key(0), logits, 2),
+            gumbel.relaxed_top_k(jax.random.key(0), logits, 2, 0.5, hard=True),
+            gumbel.hard_concrete(jax.random.key(0), logits, 0.5),
+        ]
+        laws = gumbel.Categorical(logits), gumbel.Bernoulli(logits)
+        wide = [law.kl(law) for law in laws] + [law.entropy() for law in laws]
+        wide += [law.log_prob(law.mode()) for law in laws]
+        for law in laws:
+            relaxed = law.relax(0.5)
+            wide.append(relaxed.log_prob(relaxed.sample(jax.random.key(0))))
+        wide.append(gumbel.conditional_gumbel(jax.random.key(0), logits, drawn[0]))
+        wide.append(gumbel.objectives.bernoulli_log_likelihood(logits, drawn[0]))
+    assert all(x.dtype == dtype for x in drawn)
+    assert all(x.dtype == jnp.float32 for x in wide)
