@@ -38,7 +38,7 @@ def loaded(tmp_path, monkeypatch):
         config = CONFIGS[name].get_config(variant)
         fields = {name.replace("__", "."): value for name, value in fields.items()}
         config.update_from_flattened_dict({"batch_size": 8} | fields)
-        monkeypatch.setattr(datasets, "load", lambda name, data_dir=None: noise)
+        monkeypatch.setattr(datasets, "load", lambda *args: noise)
         task = EXPERIMENTS[name].make_task(config)
         rng = np.random.default_rng(0)
         state = runs.init_state(task, config)

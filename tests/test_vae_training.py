@@ -101,7 +101,7 @@ def test_closed_form_is_refused_where_it_is_no_bound(noise):
 
 def test_task_holds_the_splits_it_names(monkeypatch):
     noise = runs.dataset()
-    monkeypatch.setattr(datasets, "load", lambda name, data_dir: noise)
+    monkeypatch.setattr(datasets, "load", lambda *args: noise)
     task = vae.make_task(runs.config(dataset__binarization="threshold"))
     for split in ("valid", "test"):
         (pixels,) = task.evaluation[split]
@@ -286,7 +286,7 @@ def test_a_whole_run(variant, noise, tmp_path, monkeypatch):
     # Plotting the curves takes longer than training.
     monkeypatch.setattr(plots, "plot_curves", lambda *args: None)
     config = small(variant, num_steps=4, log_every=2)
-    config.update(eval_every=4, checkpoint_every=2, eval_samples=1)
+    config.update(eval_every=4, checkpoint_every=2, eval_samples=1, learning_rate=0.01)
     result = train.train(vae.make_task(config), config, tmp_path)
     assert json.loads((tmp_path / "result.json").read_text()) == result
     for split in ("valid", "test"):

@@ -28,13 +28,6 @@ def test_an_example_is_short_and_says_what_to_expect(name):
     assert {"steps": steps, "seed": seed} == defaults
 
 
-def test_the_readme_lists_every_example():
-    readme = (ROOT / "README.md").read_text()
-    section = re.search(r"^## Examples\n(.*?)^## ", readme, re.DOTALL | re.MULTILINE)
-    listed = re.findall(r"^\| `(\w+)` \|", section.group(1), re.MULTILINE)
-    assert sorted(listed) == sorted([*NAMES, "tutorial"])
-
-
 def test_every_example_has_a_test():
     for name in set(FILES) - {"__init__", "command_line"}:
         assert (ROOT / "tests" / "examples" / f"test_{name}.py").is_file(), name

@@ -62,7 +62,7 @@ def test_the_multi_sample_bound_by_enumeration(name):
         toy, m = TOYS["3-cost"], 3
     assert_truth(name, toy, num_samples=m)
     single, several = (brute_force(toy, samples)[0] for samples in (1, m))
-    assert (several - single > 1e-2).all(), "another bound"
+    assert (several - single).max() > 1e-2, "another bound"
 
 
 @pytest.mark.parametrize("name", ["nvil", "disarm", "rebar", "muprop", "exact"])
