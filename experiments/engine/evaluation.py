@@ -25,13 +25,16 @@ _RELAXED = 2**32 - 1
 # By program, so that evaluators of one program, as in a sweep, compile once.
 @functools.lru_cache(maxsize=32)
 def _hard_bound(
-    program: gumbel.programs.Program, num_samples: int, mesh: Mesh
+    program: gumbel.programs.Program,
+    num_samples: int,
+    mesh: Mesh,
+    estimator: str | None,
 ) -> Callable:
-    evaluate = gumbel.evaluate(program, num_samples=num_samples)
+    evaluate = gumbel.evaluate(program, num_samples=num_samples, estimator=estimator)
 
-    def bound(key, params, args):
+    def bound(key, params, args, hyper):
         args = jax.lax.with_sharding_constraint(args, rows_sharding(mesh))
-        return evaluate(key, params, *args)
+        return evaluate(key, params, *args, **hyper)
 
     return jax.jit(bound, out_shardings=whole(mesh))
 
@@ -60,6 +63,7 @@ class Evaluator:
             to what the devices divide, which changes no noise of an example.
         key: root of the noise, the same for every evaluation.
         mesh: of the devices that share the rows, by default all.
+        estimator: that of training, where it changes the network that is evaluated.
     """
 
     def __init__(
@@ -69,13 +73,19 @@ class Evaluator:
         batch_size: int,
         key: jax.Array,
         mesh: Mesh | None = None,
+        estimator: str | None = None,
     ):
         self._program, self._sets = program, sets
         self._batch_size, self._key = batch_size, key
-        self._mesh = mesh or make_mesh()
+        self._mesh, self._estimator = mesh or make_mesh(), estimator
 
     def __call__(
-        self, params, split: str, num_samples: int, stop=lambda: None
+        self,
+        params,
+        split: str,
+        num_samples: int,
+        stop: Callable[[], None] = lambda: None,
+        hyper: Mapping[str, Any] | None = None,
     ) -> np.ndarray:
         """The bound L_m on hard samples of every example of a split, [n], in nats.
 
@@ -84,13 +94,16 @@ class Evaluator:
             split: "valid" or "test".
             num_samples: m.
             stop: called between batches; may raise to break off.
+            hyper: hyper-parameters of the estimator, of `step.network_hyper`.
         """
-        bound = _hard_bound(self._program, num_samples, self._mesh)
+        hyper = hyper or {}
+        estimator = self._estimator if hyper else None
+        bound = _hard_bound(self._program, num_samples, self._mesh, estimator)
         title = f"{split} nll_{num_samples}"
 
         def evaluate(start, rows):
             stop()
-            return bound(jax.random.fold_in(self._key, start), params, rows)
+            return bound(jax.random.fold_in(self._key, start), params, rows, hyper)
 
         return self._in_batches(split, self._batch_size, num_samples, title, evaluate)
 

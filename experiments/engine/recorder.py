@@ -18,7 +18,13 @@ from experiments.engine.evaluation import Evaluator
 from experiments.engine.provenance import versions
 from experiments.engine.report import MetricsLog
 from experiments.engine.run_directory import claim
-from experiments.engine.step import EVALUATE, TrainState, init_state
+from experiments.engine.step import (
+    EVALUATE,
+    TrainState,
+    hyper_parameters,
+    init_state,
+    network_hyper,
+)
 from experiments.engine.task import Task
 
 
@@ -54,9 +60,22 @@ class Recorder:
         early = step < config.eval_every and rest == 0 and chunks & (chunks - 1) == 0
         return early or step % config.eval_every == 0 or step == config.num_steps
 
-    def validate(self, params) -> dict[str, float]:
-        """The `valid_…` metrics of parameters."""
-        bounds = self.evaluator(params, "valid", self.config.valid_samples)
+    def bounds(
+        self,
+        params,
+        step: int,
+        split: str,
+        num_samples: int,
+        stop: Callable[[], None] = lambda: None,
+    ) -> np.ndarray:
+        """The bounds L_m of the parameters of a step, [n], in nats."""
+        hyper = hyper_parameters(self.config)
+        hyper = network_hyper(self.task, self.config, hyper, step)
+        return self.evaluator(params, split, num_samples, stop, hyper)
+
+    def validate(self, params, step: int) -> dict[str, float]:
+        """The `valid_…` metrics of the parameters of a step."""
+        bounds = self.bounds(params, step, "valid", self.config.valid_samples)
         metrics = {"nll": float(-bounds.mean()), **self.measure(params, "valid")}
         return {f"valid_{name}": value for name, value in metrics.items()}
 
@@ -129,6 +148,7 @@ def open_run(
         config.eval_batch_size,
         jax.random.fold_in(state.key, EVALUATE),
         mesh,
+        config.estimator,
     )
     log = stack.enter_context(MetricsLog(workdir, step, tensorboard, announce))
     if hosts.is_first() and step:

@@ -73,19 +73,16 @@ def make_train_step(task: Task, config) -> Callable:
     estimate = gumbel.value_and_grad(
         config.estimator, task.program, num_samples=config.num_samples
     )
-    steps_per_epoch = task.num_examples // config.batch_size
 
     def train_step(state: TrainState, rows):
         batch_key, noise_key = jax.random.split(
             jax.random.fold_in(state.key, state.step)
         )
         args = task.batch(batch_key, rows)
-        annealed = {"temperature": temperature_schedule(state.hyper)(state.step)}
-        if "slope" in gumbel.estimators.ESTIMATORS[config.estimator].hyper:
-            slope = gumbel.schedules.linear(
-                1.0, **state.hyper["slope"], every=steps_per_epoch
-            )
-            annealed["slope"] = slope(state.step)
+        annealed = {
+            "temperature": temperature_schedule(state.hyper)(state.step),
+            **network_hyper(task, config, state.hyper, state.step),
+        }
         bound, grads, estimator_state = estimate(
             noise_key,
             state.params,
@@ -119,6 +116,18 @@ def make_train_step(task: Task, config) -> Callable:
         return new_state, metrics | annealed
 
     return train_step
+
+
+def network_hyper(task: Task, config, hyper: Mapping[str, Any], step) -> dict:
+    """The estimator's hyper-parameters that the evaluated network depends on, too.
+
+    The slope of slope-annealed straight-through at a step; nothing for the others.
+    """
+    if "slope" not in gumbel.estimators.ESTIMATORS[config.estimator].hyper:
+        return {}
+    steps_per_epoch = task.num_examples // config.batch_size
+    slope = gumbel.schedules.linear(1.0, **hyper["slope"], every=steps_per_epoch)
+    return {"slope": slope(step)}
 
 
 def make_train_chunk(task: Task, config, num_steps: int) -> Callable:

@@ -90,7 +90,7 @@ def _train_steps(
         for i, run in list(alive.items()):
             values = {name: float(array[i]) for name, array in metrics.items()}
             if run.validates(step):
-                values |= run.validate(pick(state.params, i, mesh))
+                values |= run.validate(pick(state.params, i, mesh), step)
                 scores[i] = task.choose_by(values)
             try:
                 run.write(step, values, **timings, seconds=earlier[i] + seconds)

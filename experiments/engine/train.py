@@ -119,7 +119,7 @@ def _train_steps(
     with report.progress(config.num_steps, step, task.experiment) as bar:
         if step == 0:
             bar.set_postfix_str("validating …")
-            metrics = run.validate(state.params)
+            metrics = run.validate(state.params, 0)
             run.write(0, metrics, seconds=seconds())
             state = _keep_best(state, task.choose_by(metrics))
         while step < config.num_steps:
@@ -136,7 +136,7 @@ def _train_steps(
             rate = length / (time.perf_counter() - chunk_started)
             step += length
             if run.validates(step):
-                metrics |= run.validate(state.params)
+                metrics |= run.validate(state.params, step)
                 state = _keep_best(state, task.choose_by(metrics))
             run.write(step, metrics, steps_per_second=rate, seconds=seconds())
             bar.update(length)
@@ -180,11 +180,11 @@ def _evaluate(
         if stopping():
             raise Interrupted("stopped in the final evaluation, training is done")
 
-    config, params = run.config, state.best_params
+    config, params, best_step = run.config, state.best_params, int(state.best_step)
     result = {
         "steps": config.num_steps,
         "seconds": run.log.seconds,
-        "best_step": int(state.best_step),
+        "best_step": best_step,
     }
     samples = dict.fromkeys(("valid", "test"), config.eval_samples)
     if config.train_samples:
@@ -192,7 +192,7 @@ def _evaluate(
     for split, m in samples.items():
         counts = [m, 1, *(count for count in config.report_samples if count < m)]
         bounds = {
-            count: run.evaluator(params, split, count, stop)
+            count: run.bounds(params, best_step, split, count, stop)
             for count in dict.fromkeys(counts)
         }
         result[split] = bound_summary(bounds[m], bounds[1], m)

@@ -66,6 +66,7 @@ from experiments.engine.step import (
     TrainState,
     hyper_parameters,
     init_state,
+    network_hyper,
     temperature_schedule,
 )
 from experiments.engine.task import Task
@@ -288,9 +289,11 @@ def bounds(
         task.evaluation,
         config.eval_batch_size,
         jax.random.fold_in(state.key, EVALUATE),
+        estimator=config.estimator,
     )
-    params = state.best_params
-    discrete = evaluator(params, "valid", samples)
+    params, best_step = state.best_params, int(state.best_step)
+    hyper = network_hyper(task, config, hyper_parameters(config), best_step)
+    discrete = evaluator(params, "valid", samples, hyper=hyper)
     relaxed = evaluator.relaxed(
         params, "valid", samples, config.objective, temperatures
     )

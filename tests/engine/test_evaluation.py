@@ -7,7 +7,10 @@ import pytest
 
 import gumbel
 import runs
+from experiments.engine import train
+from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.evaluation import Evaluator, bound_summary
+from experiments.engine.step import EVALUATE, init_state
 
 HEIGHT = 1.5
 
@@ -103,3 +106,38 @@ def test_summary():
         "nll_1": 4.5,
         "eval_samples": 50,
     }
+
+
+def test_the_network_is_as_sharp_as_the_one_trained():
+    # A slope of 3 is a coin of three times the log-odds.
+    x = jnp.zeros((64, 1))
+    sets, logit = {"valid": (x,)}, jnp.float32(0.4)
+    sharp = Evaluator(coin, sets, 32, jax.random.key(0), estimator="slope_annealed_st")
+    plain = Evaluator(coin, sets, 32, jax.random.key(0))
+    bounds = sharp(logit, "valid", 2, hyper={"slope": jnp.float32(3.0)})
+    assert np.array_equal(bounds, plain(3 * logit, "valid", 2))
+    assert not np.array_equal(bounds, plain(logit, "valid", 2))
+
+
+def test_a_run_validates_and_tests_the_network_at_the_slope_of_its_step(tmp_path):
+    # 24 examples in batches of 8: three steps an epoch, a slope of 2 from step 3 on.
+    config = runs.config(
+        estimator="slope_annealed_st", slope__rate=1.0, slope__maximum=2.0
+    )
+    task = runs.task()
+    result = train.train(task, config, tmp_path)
+    assert result["best_step"] >= 5
+    state, _ = Checkpoints(tmp_path / "checkpoints").restore(init_state(task, config))
+    evaluator = Evaluator(
+        task.program,
+        task.evaluation,
+        config.eval_batch_size,
+        jax.random.fold_in(state.key, EVALUATE),
+        estimator="slope_annealed_st",
+    )
+    nll = [
+        -evaluator(state.best_params, "test", 3, hyper={"slope": slope}).mean()
+        for slope in (2.0, 1.0)
+    ]
+    assert result["test"]["nll"] == pytest.approx(nll[0], rel=1e-6)
+    assert abs(nll[0] - nll[1]) > 1e-4
