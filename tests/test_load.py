@@ -18,6 +18,7 @@ from experiments import structured_prediction as sp
 from experiments.data import datasets
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.run_directory import write_json
+from experiments.engine.step import init_state
 
 EXPERIMENTS = {"vae": vae, "sp": sp, "ss": semi_supervised}
 CONFIGS = {"vae": vae_config, "sp": sp_config, "ss": ss_config}
@@ -41,7 +42,7 @@ def loaded(tmp_path, monkeypatch):
         monkeypatch.setattr(datasets, "load", lambda *args: noise)
         task = EXPERIMENTS[name].make_task(config)
         rng = np.random.default_rng(0)
-        state = runs.init_state(task, config)
+        state = init_state(task, config)
         best = jax.tree.map(
             lambda leaf: jnp.asarray(0.1 * rng.normal(size=leaf.shape), leaf.dtype),
             state.best_params,

@@ -282,15 +282,15 @@ def test_figures_show_ancestral_samples_and_every_layer(grids, monkeypatch, tmp_
 
 
 @pytest.mark.parametrize("variant", ["categorical", "4H-4H-784V-4ary"])
-def test_a_whole_run(variant, noise, tmp_path, monkeypatch):
+def test_a_whole_run(variant, digits, tmp_path, monkeypatch):
     # Plotting the curves takes longer than training.
     monkeypatch.setattr(plots, "plot_curves", lambda *args: None)
-    config = small(variant, num_steps=4, log_every=2)
-    config.update(eval_every=4, checkpoint_every=2, eval_samples=1, learning_rate=0.01)
+    config = small(variant, num_steps=40, log_every=20, learning_rate=1e-2)
+    config.update(eval_every=20, checkpoint_every=20, eval_samples=1)
     result = train.train(vae.make_task(config), config, tmp_path)
     assert json.loads((tmp_path / "result.json").read_text()) == result
     for split in ("valid", "test"):
-        assert 500 < result[split]["nll"] < 1000
+        assert 150 < result[split]["nll"] < 300
     names = {path.name for path in (tmp_path / "figures").iterdir()}
     layers = {"latents.png"} | ({"latents2.png"} if "H" in variant else set())
     assert names == {"samples.png", "reconstructions.png"} | layers

@@ -230,7 +230,7 @@ def test_best_parameters_are_tested(tmp_path, monkeypatch):
         def __init__(self, *args):
             pass
 
-        def __call__(self, params, split, num_samples, stop=lambda: None):
+        def __call__(self, params, split, num_samples, stop=None, hyper=None):
             seen.append((split, num_samples, np.asarray(params["prior"])))
             return np.asarray([-5.5, -5.0, -4.0, -4.5])[[len(seen) - 1] * 2]
 
@@ -244,7 +244,7 @@ def test_best_parameters_are_tested(tmp_path, monkeypatch):
     monkeypatch.setattr(
         Scripted,
         "__call__",
-        lambda self, params, split, m, stop=None: (
+        lambda self, params, split, m, stop=None, hyper=None: (
             seen.append((split, m, np.asarray(params["prior"]))) or np.full(2, -6.0)
         ),
     )
