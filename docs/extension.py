@@ -1,4 +1,4 @@
-"""What the site needs of its own: a notebook, facts of estimators, equations.
+"""Sphinx extension of the site: a notebook, facts of estimators, equations.
 
 The tutorial becomes an executed notebook. Equations become MathML, so that they
 are there without a network.

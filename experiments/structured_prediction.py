@@ -122,6 +122,8 @@ def rules() -> dict[str, Rule]:
     }
 
 
+# One compilation for all predictions of a network.
+@functools.lru_cache(maxsize=4)
 def make_predict(model: StochasticNet, family: Family, num_samples: int) -> Callable:
     """Makes (params, key, upper [B, D]) -> means of the lower half, [samples, B, D]."""
 

@@ -1,4 +1,4 @@
-"""What a program asks a draw of: Bernoulli, Categorical and Normal variables.
+"""Distributions that a program draws from: Bernoulli, Categorical and Normal.
 
 Each is a pytree over a batch of independent variables. A discrete family has a
 relaxed law (`relax`) in the space where its density is stable: the Categorical the

@@ -15,7 +15,7 @@ _MOST_CLASSES = 2000
 
 
 def _integer_masses(probabilities: jax.Array) -> jax.Array:
-    """How many of 2³¹ equally likely numbers each class owns, [..., K] uint32.
+    """The share of each class in 2³¹ equally likely numbers, [..., K] uint32.
 
     ⌊2³¹ p_k⌋, and the likeliest class has the rest.
     """

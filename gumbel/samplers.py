@@ -25,7 +25,6 @@ from jax.typing import ArrayLike
 
 from gumbel.checks import check_classes, check_logits, check_temperature
 from gumbel.logits import bit_logits, class_logits, finite
-from gumbel.logits import compute_dtype as compute_dtype
 from gumbel.noise import gumbel_noise, logistic_noise
 
 

@@ -33,7 +33,7 @@ _TINY, _MAX_FLOAT = (float(x) for x in (np.finfo("f4").tiny, np.finfo("f4").max)
 
 
 class Rule(NamedTuple):
-    """Which values a field may have; `text` says so after the words "must be"."""
+    """The values that a field may have; `text` follows the words "must be"."""
 
     allows: Callable[[Any], bool]
     text: str
@@ -89,7 +89,7 @@ def optional(rule: Rule) -> Rule:
 
 
 def common_rules() -> dict[str, Rule]:
-    """What is allowed in the fields that every experiment has."""
+    """The rules of the fields that every experiment has."""
     counts = (
         "num_steps batch_size eval_samples valid_samples eval_batch_size "
         "log_every eval_every checkpoint_every schedule.every"
@@ -130,7 +130,7 @@ def common_rules() -> dict[str, Rule]:
 
 
 def latent_rules() -> dict[str, Rule]:
-    """What is allowed in the fields of layers of discrete latents."""
+    """The rules of the fields of layers of discrete latents."""
     return {
         "model.family": one_of(FAMILIES),
         "model.num_variables": at_least(1, MAX_UNITS),

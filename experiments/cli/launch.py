@@ -60,7 +60,7 @@ def parse(argv: list[str], experiment: str, default_config: str) -> flags.FlagVa
 
 
 def help_text(experiment: str, doc: str, default_config: str) -> str:
-    """What --help prints: the idea, the variants, the flags and every field."""
+    """The text of --help: the idea, the variants, the flags and every field."""
     values, path, _ = read_flags([experiment], default_config, _define_flags)
     names = f"variants: {', '.join(runpy.run_path(path)['VARIANTS'])}"
     return f"""{(doc or "").strip()}

@@ -30,7 +30,7 @@ STATIC_MNIST_SHA256 = {
 
 @dataclasses.dataclass(frozen=True)
 class Pixels:
-    """What training and evaluation read.
+    """The pixels that training and evaluation read.
 
     Attributes:
       train: uint8 [n, D], 0/1, or grey where `batch` draws the pixels.

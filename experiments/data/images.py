@@ -27,7 +27,7 @@ _PILLOW_MODES = {mode: "L" for mode in ("1", "L", "LA")} | {
 
 
 class Source(NamedTuple):
-    """What a reader returns.
+    """The arrays that a reader returns.
 
     Attributes:
         images: "train", "test" and, where the data set has one, "valid" -> an array as

@@ -97,8 +97,7 @@ class Evaluator:
             hyper: hyper-parameters of the estimator, of `step.network_hyper`.
         """
         hyper = hyper or {}
-        estimator = self._estimator if hyper else None
-        bound = _hard_bound(self._program, num_samples, self._mesh, estimator)
+        bound = _hard_bound(self._program, num_samples, self._mesh, self._estimator)
         title = f"{split} nll_{num_samples}"
 
         def evaluate(start, rows):

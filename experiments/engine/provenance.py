@@ -1,4 +1,4 @@
-"""What a run was made with: packages, device, code and data, in `versions.json`."""
+"""The packages, device, code and data of a run, for `versions.json`."""
 
 import hashlib
 import importlib.metadata

@@ -104,6 +104,20 @@ class Recorder:
         self.saved = step
 
 
+def make_evaluator(
+    task: Task, config, state: TrainState, mesh: Mesh | None = None
+) -> Evaluator:
+    """The evaluator of a run, whose noise is that of the state's root key."""
+    return Evaluator(
+        task.program,
+        task.evaluation,
+        config.eval_batch_size,
+        jax.random.fold_in(state.key, EVALUATE),
+        mesh,
+        config.estimator,
+    )
+
+
 def claim_directory(
     stack: contextlib.ExitStack,
     task: Task,
@@ -120,7 +134,6 @@ def claim_directory(
     def claim_first() -> None:
         made_with = versions(task.checksum)
         stack.enter_context(claim(workdir, config.to_dict(), made_with, announce))
-
         (workdir / "diverged.json").unlink(missing_ok=True)
 
     hosts.on_first(claim_first)
@@ -142,14 +155,7 @@ def open_run(
     if restored := checkpoints.restore(state, announce):
         state, step = restored
         announce(f"continuing from step {step} in {workdir}")
-    evaluator = Evaluator(
-        task.program,
-        task.evaluation,
-        config.eval_batch_size,
-        jax.random.fold_in(state.key, EVALUATE),
-        mesh,
-        config.estimator,
-    )
+    evaluator = make_evaluator(task, config, state, mesh)
     log = stack.enter_context(MetricsLog(workdir, step, tensorboard, announce))
     if hosts.is_first() and step:
         logged = {line["step"] for line in log.lines}

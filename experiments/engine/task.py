@@ -13,7 +13,7 @@ from gumbel.programs import Program
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Task:
-    """What an experiment trains, evaluates and plots. Hashed by identity.
+    """The program, data and plots of an experiment. Hashed by identity.
 
     `params` are all variables of a model: learned ones, and those that `track` updates.
 

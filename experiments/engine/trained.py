@@ -1,7 +1,6 @@
 """Trained runs for use: their best parameters, without their data set."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from ml_collections import ConfigDict
 
 from experiments import CheckpointError, WorkdirError
 from experiments.engine.checkpoint import Checkpoints
+from experiments.engine.run_directory import read_json
 
 # A field of config or config.model that no other experiment has.
 FIELDS = {
@@ -48,29 +48,19 @@ def read(directory: Path) -> tuple[str, ConfigDict, Any, Mapping[str, Any] | Non
         WorkdirError: if it is not the directory of a run of these experiments.
         CheckpointError: if it has no checkpoint yet, or none is intact.
     """
-    config = ConfigDict(_read_json(directory / "config.json"))
+    path, advice = directory / "config.json", "the run cannot be read"
+    if (contents := read_json(path, advice)) is None:
+        raise WorkdirError(f"{path}: cannot be read: there is no such file")
+    config = ConfigDict(contents)
     fields = {*config, *config.get("model", {})}
     experiments = [name for name, field in FIELDS.items() if field in fields]
     if len(experiments) != 1:
-        raise WorkdirError(
-            f"{directory / 'config.json'}: is of none of {', '.join(FIELDS)}"
-        )
+        raise WorkdirError(f"{path}: is of none of {', '.join(FIELDS)}")
     checkpoint = Checkpoints(directory / "checkpoints").read_newest()
     if checkpoint is None:
         raise CheckpointError(f"{directory}: has no checkpoint yet")
     params = jax.tree.map(jnp.asarray, checkpoint["best_params"])
-    result = directory / "result.json"
-    return *experiments, config, params, _read_json(result) if result.exists() else None
-
-
-def _read_json(path: Path) -> Mapping[str, Any]:
-    try:
-        value = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise WorkdirError(f"{path}: cannot be read: {error}") from None
-    if not isinstance(value, dict):
-        raise WorkdirError(f"{path}: is not a JSON object")
-    return value
+    return *experiments, config, params, read_json(directory / "result.json", advice)
 
 
 def to_pixels(images: Any) -> jax.Array:

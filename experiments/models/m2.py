@@ -4,6 +4,7 @@ Shapes: B batch, N style variables, K classes, D pixels, H features, S side of a
 C and E channels in and out.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -103,6 +104,8 @@ class M2(nn.Module):
 CHUNK = 500
 
 
+# One compilation for all that apply a model to a set.
+@functools.lru_cache(maxsize=8)
 def over_images(model: M2, method: str) -> Callable:
     """Makes the compiled (params, x [n, D]) -> a method of the model, [n, …]."""
 

@@ -1,4 +1,4 @@
-"""What there is to reproduce: the cells of tables at a budget, and the figures."""
+"""The cells of tables at a budget, and the figures."""
 
 import importlib
 import shlex

@@ -1,4 +1,4 @@
-"""How good is a gradient estimator? Bias, spread, direction and cost, in one table.
+"""Bias, spread, direction and cost of gradient estimators, in one table.
 
     python scripts/gradient_quality.py --config=configs/vae.py \\
         --config.model.num_variables=4 --config.model.num_classes=8 \\

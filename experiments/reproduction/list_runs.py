@@ -20,7 +20,6 @@ the test set, or of the best validation before that is read; nlls are in nats.
 """
 
 import csv
-import json
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -31,9 +30,9 @@ from typing import Any
 from absl import flags
 from matplotlib.figure import Figure
 
-from experiments import REPOSITORY, ConfigError, plots
+from experiments import REPOSITORY, ConfigError, WorkdirError, plots
 from experiments.engine import report
-from experiments.engine.run_directory import flatten
+from experiments.engine.run_directory import flatten, read_json
 
 COLUMNS = (
     *("run", "part_of", "config", "state", "step", "valid_nll", "test_nll"),
@@ -71,10 +70,9 @@ def read_run(directory: Path) -> dict[str, Any]:
 def _read(path: Path) -> dict[str, Any]:
     """The JSON object in a file; empty where there is none, or a damaged one."""
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read_json(path) or {}
+    except WorkdirError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _state(directory: Path, result, last, config) -> str:

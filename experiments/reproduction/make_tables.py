@@ -100,7 +100,7 @@ def results_page() -> str:
 
 
 def _read_notes() -> dict[str, str]:
-    """What to take from each table, by its name."""
+    """The sentences about each table, by its name."""
     _, *parts = _NOTES.read_text().split("\n## ")
     pairs = (part.split("\n", 1) for part in parts)
     return {name: f"{text.strip()}\n\n" for name, text in pairs}

@@ -32,7 +32,7 @@ NETWORKS = (
 
 
 def readme_tables() -> dict[str, Callable[[], str]]:
-    """What makes each table of the README."""
+    """The makers of the README's tables, by name."""
     return {
         "expected": expected,
         "experiments": experiments,

@@ -17,7 +17,7 @@ TIMINGS = ("seconds", "evaluation_seconds")
 
 
 def make_record(run: Path, experiment: str) -> dict[str, Any]:
-    """What a finished run wrote about itself, as one object.
+    """The files of a finished run, as one object.
 
     Raises:
         FileNotFoundError: if the run is not finished.
@@ -104,5 +104,5 @@ def edges(record: Mapping[str, Any]) -> list[str]:
 
 
 def seconds(record: Mapping[str, Any]) -> float:
-    """How long the training and the evaluation of a record's run took."""
+    """The seconds of training and of evaluation of a record's run."""
     return sum(record.get("result", {}).get(name, 0.0) for name in TIMINGS)

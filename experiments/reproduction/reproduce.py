@@ -132,7 +132,7 @@ def _by_table(selected: Sequence[Cell | FigureRun]) -> dict[str, list]:
 
 
 def listing(selected: Sequence[Cell | FigureRun]) -> str:
-    """What is selected, table by table, with its published and our records."""
+    """The selection, table by table, with published numbers and our records."""
     lines = []
     for table, items in _by_table(selected).items():
         if table in FIGURES:

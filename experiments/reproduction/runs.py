@@ -264,7 +264,7 @@ def evaluate(
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """What one estimator makes of one row of a table: a grid, a choice, final runs.
+    """One estimator in one row of a table: a grid, a choice, final runs.
 
     Attributes:
         table: its name.

@@ -46,7 +46,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from absl import flags
 from jax.sharding import Mesh
@@ -59,10 +58,10 @@ from experiments.engine import processes as hosts
 from experiments.engine import report
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.devices import local
-from experiments.engine.evaluation import Evaluator, nll_summary
+from experiments.engine.evaluation import nll_summary
+from experiments.engine.recorder import make_evaluator
 from experiments.engine.run_directory import default_workdir, flatten, write_json
 from experiments.engine.step import (
-    EVALUATE,
     TrainState,
     hyper_parameters,
     init_state,
@@ -284,13 +283,7 @@ def bounds(
     temperatures = {"temperature": temperature(config.num_steps - 1)}
     if config.prior_temperature is not None:
         temperatures["prior_temperature"] = config.prior_temperature
-    evaluator = Evaluator(
-        task.program,
-        task.evaluation,
-        config.eval_batch_size,
-        jax.random.fold_in(state.key, EVALUATE),
-        estimator=config.estimator,
-    )
+    evaluator = make_evaluator(task, config, state)
     params, best_step = state.best_params, int(state.best_step)
     hyper = network_hyper(task, config, hyper_parameters(config), best_step)
     discrete = evaluator(params, "valid", samples, hyper=hyper)
@@ -336,7 +329,7 @@ def _mean(values: Sequence[float], digits: int = 2) -> str:
 
 
 def read_point(sweep: Sweep, values: Mapping[str, Any], run: Run) -> dict[str, Any]:
-    """What sweep.json holds of a finished point."""
+    """The entry of a finished point in sweep.json."""
     fields = dict(values)
     return {
         "seed": fields.pop("seed"),

@@ -175,7 +175,7 @@ def shared(every: Sequence[Mapping[str, Any]], field: str) -> str:
 
 
 def conditions(name: str, budget: str, entries: Sequence[Entry]) -> str:
-    """What the records of a table have in common, and how to read its marks."""
+    """The note under a table: what its records share, and its marks."""
     every = [record for entry in entries for record in entry.records]
     cells = sum(len(row.published) for row in TABLES[name].rows)
     published = [entry for entry in entries if entry.estimator in entry.row.published]
@@ -200,7 +200,7 @@ def conditions(name: str, budget: str, entries: Sequence[Entry]) -> str:
 
 
 def _choices(name: str, budget: str, every: Sequence[Mapping[str, Any]]) -> str:
-    """Which values of which fields were tried, and after how many of the steps."""
+    """The values that were tried, by field, and the fraction of the steps."""
     texts, shares = [], set()
     for field in _grid_fields(name, budget):
         values = {p[field] for r in every for p in _selection(r) if field in p}
@@ -251,7 +251,7 @@ def _best(entries: Sequence[Entry], column: Column) -> str:
 
 
 def _orderings(entries: Sequence[Entry], column: Column) -> str:
-    """Which published orderings within the rows hold in our records."""
+    """The published orderings within the rows, and whether our records keep them."""
     holds, ties, reverse = [], [], []
     for row, ours in means(entries, column).items():
         same_row = [entry for entry in entries if entry.row.name == row]

@@ -109,7 +109,7 @@ class Start(NamedTuple):
 
 
 def start_of(network: Network, task: Task) -> Start:
-    """What PyTorch starts a network from."""
+    """The start of a network for PyTorch."""
     config = network.config()
     params = init_state(task, config).params["params"]
     pictures, labels = np.zeros((0, 0), np.uint8), np.zeros(0, np.int64)

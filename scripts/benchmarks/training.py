@@ -38,7 +38,7 @@ REPEATS, SAMPLES = 7, 1000
 
 
 def implementations(network: Network, task) -> dict[str, Callable[[], Any]]:
-    """What continues training for a turn of steps, of all that can run here."""
+    """Functions that train for a turn of steps, of all that can run here."""
     functions = {OURS: turns(task, network.config(), network.steps)}
     if importlib.util.find_spec("torch"):
         from scripts.benchmarks import pytorch
