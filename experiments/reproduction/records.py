@@ -9,6 +9,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments import REPOSITORY, ConfigError
+from experiments.engine.report import read_metrics
 from experiments.engine.run_directory import differences, flatten
 
 RESULTS = REPOSITORY / "results"
@@ -17,14 +18,16 @@ TIMINGS = ("seconds", "evaluation_seconds")
 
 
 def make_record(run: Path, experiment: str) -> dict[str, Any]:
-    """The files of a finished run, as one object.
+    """The files of a finished run, as one object, and the `curve` of its validations.
 
     Raises:
         FileNotFoundError: if the run is not finished.
     """
     files = ("config", "result", "versions")
     parts = {name: json.loads((run / f"{name}.json").read_text()) for name in files}
-    return {"experiment": experiment, **parts}
+    lines = [x for x in read_metrics(run / "metrics.jsonl") if "valid_nll" in x]
+    curve = {name: [x[name] for x in lines] for name in ("step", "valid_nll")}
+    return {"experiment": experiment, "curve": curve, **parts}
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -54,12 +57,15 @@ def read_records(folder: str) -> dict[str, dict[str, Any]]:
 def is_of(record: Mapping[str, Any], config: ConfigDict, free: Sequence[str]) -> bool:
     """Whether a record is of a config, apart from the values of its free fields.
 
-    Fields that only one of the two has, newer or older than the record, do not count,
-    and neither does the folder of the data.
+    Fields newer than the record have their default, which is what it was made with; the
+    folder of the data does not count.
     """
-    recorded, current = flatten(record["config"]), flatten(config.to_dict())
-    shared = set(recorded) & set(current) - {*free, "dataset.data_dir"}
-    return not differences(*({n: x[n] for n in shared} for x in (recorded, current)))
+    _, recorded = config_of(record)
+    compared = [flatten(x.to_dict()) for x in (recorded, config)]
+    for fields in compared:
+        for name in (*free, "dataset.data_dir"):
+            fields.pop(name, None)
+    return not differences(*compared)
 
 
 def config_of(record: Mapping[str, Any]) -> tuple[str, ConfigDict]:

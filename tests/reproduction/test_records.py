@@ -56,6 +56,24 @@ def test_which_config_a_record_is_of():
     assert records.is_of(old, other, ())
     del old["config"]["weight_decay"]
     assert records.is_of(old, config, ())
+    # What is newer than the record was at its default then.
+    other = config.copy_and_resolve_references()
+    other.weight_decay = 0.1
+    assert not records.is_of(old, other, ())
+
+
+def test_the_curve_of_a_record_is_its_validations(tmp_path):
+    for name in ("config", "result", "versions"):
+        (tmp_path / f"{name}.json").write_text("{}")
+    lines = [
+        {"step": 0, "valid_nll": 3.0},
+        {"step": 5, "objective": -2.5},
+        {"step": 10, "objective": -2.0, "valid_nll": 2.0},
+    ]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    (tmp_path / "metrics.jsonl").write_text(text)
+    record = records.make_record(tmp_path, "vae")
+    assert record["curve"] == {"step": [0, 10], "valid_nll": [3.0, 2.0]}
 
 
 def test_the_last_bit_of_a_number_counts_and_timings_do_not():
