@@ -1,11 +1,10 @@
 """Distributions that a program draws from: Bernoulli, Categorical and Normal.
 
 Each is a pytree over a batch of independent variables. A discrete family has a
-relaxed law (`relax`) in the space where its density is stable: the Categorical the
-ExpConcrete in log space, the Bernoulli the logit of a binary Concrete. A Normal
-needs no relaxation and is its own. A law samples a point, gives the value that flows
-on from it, and scores points. Samples and means have the dtype of the logits; all log
-probabilities are per variable, in nats, and in float32 (float64 where the logits are).
+relaxed law (`relax`, in relaxations.py); a Normal needs no relaxation and is its own.
+A law samples a point, gives the value that flows on from it, and scores points.
+Samples and means have the dtype of the logits; all log probabilities are per variable,
+in nats, and in float32 (float64 where the logits are).
 A logit of −inf forbids, +inf is certain: see `gumbel.logits`.
 
 Shapes: B batch, … any variables, K categories.
@@ -18,7 +17,7 @@ import jax.numpy as jnp
 from flax import struct
 from jax.typing import ArrayLike
 
-from gumbel import densities, inverse_cdf, samplers
+from gumbel import inverse_cdf, samplers
 from gumbel.checks import check_key
 from gumbel.logits import (
     bit_log_masses,
@@ -33,7 +32,7 @@ from gumbel.logits import (
     log_ratio_sum,
     weighted_sum,
 )
-from gumbel.samplers import Relaxed
+from gumbel.relaxations import ExpConcrete, LogitBinaryConcrete
 
 # Log-odds beyond which a difference of softplus cancels to less than 5 digits.
 _LARGE = 100.0
@@ -87,7 +86,7 @@ class Bernoulli:
         """Entropy per variable, [B, ...]."""
         return entropy_sum(bit_log_masses(self.logits))
 
-    def relax(self, temperature: ArrayLike) -> "LogitBinaryConcrete":
+    def relax(self, temperature: ArrayLike) -> LogitBinaryConcrete:
         """The binary Concrete with the same log-odds, in logit space."""
         return LogitBinaryConcrete(self.logits, temperature)
 
@@ -141,7 +140,7 @@ class Categorical:
         """Entropy per variable, [B, ...]."""
         return entropy_sum(log_masses(self.logits))
 
-    def relax(self, temperature: ArrayLike) -> "ExpConcrete":
+    def relax(self, temperature: ArrayLike) -> ExpConcrete:
         """The Concrete with the same logits, in log space."""
         return ExpConcrete(self.logits, temperature)
 
@@ -213,89 +212,6 @@ class Normal:
         """The same law for every example: both parameters broadcast to [B, ...]."""
         loc = jnp.broadcast_to(self.loc, shape)
         return Normal(loc, jnp.broadcast_to(self.scale, shape))
-
-
-@struct.dataclass
-class ExpConcrete:
-    """The log of a Concrete variable: points y [B, ..., K] with logsumexp(y) = 0.
-
-    `temperature` is a scalar or broadcasts against the variables [B, ...]. A point
-    keeps its noise G, and s = logits' − τ' y of a law with logits' and τ' is computed,
-    up to a constant, as (logits' − τ'/τ logits) − τ'/τ G: −G under the point's own
-    law, and no large logits are left where two laws agree.
-    """
-
-    logits: jax.Array
-    temperature: ArrayLike
-
-    def sample(self, key: jax.Array) -> Relaxed:
-        """Draws log_softmax((logits + G) / τ), [B, ..., K]."""
-        return samplers.exp_concrete(key, self.logits, self.temperature)
-
-    def value(self, point: Relaxed) -> jax.Array:
-        """The point on the simplex, exp(y)."""
-        return jnp.exp(point.y).astype(jnp.result_type(self.logits))
-
-    def _terms(self, point: Relaxed) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """log_softmax(s) [B, ..., K], the allowed classes, and log τ."""
-        logits = class_logits(self.logits)
-        temperature = samplers.of_variables(self.temperature, logits, axis=-1)
-        ratio = temperature / point.temperature
-        scores = finite(logits) - ratio * finite(point.logits) - ratio * point.noise
-        allowed = ~jnp.isneginf(logits)
-        log_temperature = jnp.log(temperature)
-        if temperature.ndim:
-            log_temperature = log_temperature[..., 0]
-        return densities.concrete_terms(scores, allowed), allowed, log_temperature
-
-    def log_prob(self, point: Relaxed) -> jax.Array:
-        """Log density of y per variable, [B, ...]."""
-        terms, allowed, log_temperature = self._terms(point)
-        density = densities.concrete_log_prob_of_terms(terms, allowed, log_temperature)
-        in_support = (jnp.isneginf(point.y) == ~allowed).all(axis=-1)
-        return jnp.where(in_support, density, -jnp.inf)
-
-    def log_ratio(self, point: Relaxed, other: "ExpConcrete") -> jax.Array:
-        """log q(y) − log p(y) per variable, [B, ...], for `other` p; class by class."""
-        log_q, allowed, log_temperature = self._terms(point)
-        log_p, other_allowed, other_log_temperature = other._terms(point)
-        degrees = allowed.sum(axis=-1).astype(log_q.dtype) - 1.0
-        scale = degrees * (log_temperature - other_log_temperature)
-        same_support = (allowed == other_allowed).all(axis=-1)
-        return jnp.where(same_support, (log_q - log_p).sum(axis=-1) + scale, jnp.inf)
-
-
-@struct.dataclass
-class LogitBinaryConcrete:
-    """The logit of a binary Concrete variable: points y [B, ...] on the real line.
-
-    `temperature` broadcasts against the logits. Points are scored by their noise, as
-    those of ExpConcrete are.
-    """
-
-    logits: jax.Array
-    temperature: ArrayLike
-
-    def sample(self, key: jax.Array) -> Relaxed:
-        """Draws (logits + L) / τ, [B, ...]."""
-        return samplers.logit_binary_concrete(key, self.logits, self.temperature)
-
-    def value(self, point: Relaxed) -> jax.Array:
-        """The point in (0, 1), sigmoid(y)."""
-        return jax.nn.sigmoid(point.y).astype(jnp.result_type(self.logits))
-
-    def log_prob(self, point: Relaxed) -> jax.Array:
-        """Log density of y per variable, [B, ...]."""
-        logits = bit_logits(self.logits)
-        temperature = samplers.of_variables(self.temperature, logits)
-        ratio = temperature / point.temperature
-        scores = finite(logits) - ratio * finite(point.logits) - ratio * point.noise
-        density = jnp.log(temperature) + densities.binary_concrete_terms(scores)
-        return densities.at_certain_bits(density, point.y, logits)
-
-    def log_ratio(self, point: Relaxed, other: "LogitBinaryConcrete") -> jax.Array:
-        """log q(y) − log p(y) per variable, [B, ...], for `other` p."""
-        return log_ratio(self.log_prob(point), other.log_prob(point))
 
 
 Distribution = Bernoulli | Categorical | Normal

@@ -1,4 +1,4 @@
-"""Logits in float32: forbidden and certain values, log masses, expectations of them.
+"""Logits and sums in float32: forbidden and certain values, log masses, expectations.
 
 A logit of −inf forbids a class (a bit: a 1) and one of +inf makes it certain; several
 classes of +inf share the mass equally. A formula that meets an infinity is NaN, in its
@@ -23,8 +23,22 @@ _LARGEST = 1e30
 def compute_dtype(*arrays: ArrayLike) -> jnp.dtype:
     """float32, or float64 where an array is: what all is computed in."""
     # By hand: strict promotion refuses a narrow type beside float32.
-    wide = any(jnp.result_type(array) == jnp.float64 for array in arrays)
-    return jnp.dtype(jnp.float64 if wide else jnp.float32)
+    doubles = any(jnp.result_type(array) == jnp.float64 for array in arrays)
+    return jnp.dtype(jnp.float64 if doubles else jnp.float32)
+
+
+def wide(x: jax.Array) -> jax.Array:
+    """The same numbers in float32, or float64 where they are: for sums and scores."""
+    return x.astype(compute_dtype(x))
+
+
+def sum_variables(per_variable: jax.Array) -> jax.Array:
+    """Sums [B, ...] over all axes but the batch, in float32: done here and only here.
+
+    A sum in bfloat16 has three digits, whatever those of its terms.
+    """
+    per_variable = wide(per_variable)
+    return per_variable.sum(axis=tuple(range(1, per_variable.ndim)))
 
 
 def class_logits(logits: ArrayLike, axis: int = -1) -> jax.Array:

@@ -35,7 +35,7 @@ from jax.extend.core import get_opaque_trace_state
 
 from gumbel.checks import check_choice, check_logits
 from gumbel.distributions import Categorical, Distribution, Law, Normal
-from gumbel.logits import compute_dtype, log_ratio
+from gumbel.logits import log_ratio, sum_variables, wide
 
 KL_FORMS: dict[str, Callable[["Node", Distribution], jax.Array]] = {
     # Maddison, Mnih & Teh (2017), appendix C.2, the estimates of KL(q ‖ p):
@@ -104,20 +104,6 @@ class Node:
                 f"must be a {type(self.distribution).__name__}, as the draw is"
             )
         return other.broadcast_to(self.value.shape)
-
-
-def wide(x: jax.Array) -> jax.Array:
-    """The same numbers in float32, or float64 where they are: for sums and scores."""
-    return x.astype(compute_dtype(x))
-
-
-def sum_variables(per_variable: jax.Array) -> jax.Array:
-    """Sums [B, ...] over all axes but the batch, in float32: done here and only here.
-
-    A sum in bfloat16 has three digits, whatever those of its terms.
-    """
-    per_variable = wide(per_variable)
-    return per_variable.sum(axis=tuple(range(1, per_variable.ndim)))
 
 
 class Draw(Protocol):

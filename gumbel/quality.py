@@ -14,7 +14,8 @@ import numpy as np
 from gumbel.distributions import Categorical, Distribution, Normal
 from gumbel.estimate import value_and_grad
 from gumbel.estimators import Estimator
-from gumbel.programs import Program, hard, interpret, relaxed, sum_variables, wide
+from gumbel.logits import sum_variables, wide
+from gumbel.programs import Program, hard, interpret, relaxed
 
 
 class Moments(NamedTuple):

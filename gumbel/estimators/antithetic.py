@@ -28,8 +28,9 @@ from gumbel.distributions import Bernoulli, Categorical, Distribution
 from gumbel.estimators.base import Estimator, Hyper, State, logits_of, stateless
 from gumbel.estimators.baselines import with_one_replaced
 from gumbel.estimators.reinforce import score_term
+from gumbel.logits import sum_variables
 from gumbel.objectives import log_mean_exp
-from gumbel.programs import Run, interpret, over_samples, sum_variables, valued
+from gumbel.programs import Run, interpret, over_samples, valued
 from gumbel.samplers import logistic_noise
 
 # Log-odds of certain bits, as of a mask: none of them has a gradient.

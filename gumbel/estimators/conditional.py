@@ -38,13 +38,13 @@ from gumbel.estimators.base import (
 )
 from gumbel.estimators.learned import Learned, init_net, net, to_learn
 from gumbel.estimators.reinforce import score_term
+from gumbel.logits import sum_variables
 from gumbel.objectives import log_mean_exp
 from gumbel.programs import (
     Run,
     interpret,
     name_key,
     over_samples,
-    sum_variables,
     valued,
 )
 

@@ -26,15 +26,14 @@ from gumbel.estimators.baselines import (
     normalised,
 )
 from gumbel.estimators.reinforce import discrete, score_term
+from gumbel.logits import sum_variables, wide
 from gumbel.programs import (
     Node,
     Run,
     Sampler,
     hard,
     interpret,
-    sum_variables,
     valued,
-    wide,
 )
 
 Shifts = Mapping[str, jax.Array]

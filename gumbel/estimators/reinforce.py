@@ -30,8 +30,9 @@ from gumbel.estimators.baselines import (
     normalised,
 )
 from gumbel.estimators.learned import Learned, init_net, net, to_learn
+from gumbel.logits import wide
 from gumbel.objectives import log_mean_exp
-from gumbel.programs import Node, Run, hard, interpret, name_key, over_samples, wide
+from gumbel.programs import Node, Run, hard, interpret, name_key, over_samples
 
 
 def discrete(nodes: Mapping[str, Node]) -> dict[str, Node]:

@@ -7,7 +7,7 @@ import pytest
 from scipy import integrate, stats
 
 import gumbel
-from gumbel.distributions import ExpConcrete, LogitBinaryConcrete
+from gumbel.relaxations import ExpConcrete, LogitBinaryConcrete
 
 RNG = np.random.default_rng(0)
 Q = RNG.normal(size=(2, 3, 4)).astype(np.float32)
