@@ -35,6 +35,11 @@ class Column(NamedTuple):
         """Whether the papers have this number."""
         return self.tolerance is not None
 
+    @property
+    def more_is_better(self) -> bool:
+        """Whether it is an accuracy and no bound as nll."""
+        return self.name == "accuracy"
+
 
 class Row(NamedTuple):
     """One network on one data set.

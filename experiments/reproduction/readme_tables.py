@@ -7,7 +7,7 @@ from collections.abc import Callable
 from experiments.engine import report
 from experiments.reproduction import records, tables
 from experiments.reproduction.other_tables import OTHERS, OURS
-from experiments.reproduction.published import TABLES, Column
+from experiments.reproduction.published import TABLES
 from experiments.reproduction.records import read_records
 
 # The records of the README's commands: what it is, table, row and estimator.
@@ -98,9 +98,9 @@ def summary() -> str:
     rows, good = [], []
     for (name, network), entries in networks.items():
         column = TABLES[name].columns[0]
-        good += [_is_good(entry, column) for entry in entries]
+        good += [entry.mark(column) != tables.WORSE for entry in entries]
         here = [
-            f"{entry.mean(column):.1f}{'' if _is_good(entry, column) else ' ✗'}"
+            f"{entry.mean(column):.1f} {entry.mark(column)}".strip()
             for entry in entries
         ]
         configs = [entry.records[0]["config"] for entry in entries]
@@ -118,17 +118,10 @@ def summary() -> str:
     header = ["table", "network", "m", "number", "published", "here", "steps"]
     note = (
         f"✗: worse than published by more than the papers' noise of 0.5 nats or 1.5 % "
-        f"({len(good) - sum(good)} of {len(good)}). [2] trained for 10,000,000 steps; "
+        f"({len(good) - sum(good)} of {len(good)}), ✓: better by more. [2] trained for 10,000,000 steps; "
         "[1] does not say for how many."
     )
     return f"{report.markdown(header, rows)}\n\n{note}"
-
-
-def _is_good(entry: tables.Entry, column: Column) -> bool:
-    """Whether our mean is no worse than the published number, but for the tolerance."""
-    difference = entry.mean(column) - entry.published(column)
-    # Accuracies are scaled to percent, and more is better.
-    return (difference if column.scale == 1.0 else -difference) <= column.tolerance
 
 
 def speed() -> str:

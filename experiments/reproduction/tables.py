@@ -16,7 +16,8 @@ from experiments.reproduction.budgets import TABLE_BUDGETS
 from experiments.reproduction.published import TABLES, Column, Row
 from gumbel.estimators import ESTIMATORS
 
-MISS, EDGE = "✗", "◂"
+# Beyond the tolerance, worse or better than published; a choice at an edge.
+WORSE, BETTER, EDGE = "✗", "✓", "◂"
 
 
 class Entry(NamedTuple):
@@ -66,6 +67,15 @@ class Entry(NamedTuple):
         numbers = self.row.published.get(self.estimator, ())
         return dict(zip(columns, numbers, strict=False)).get(column)
 
+    def mark(self, column: Column) -> str:
+        """How the mean compares with the published number: WORSE, BETTER or neither."""
+        if (mean := self.mean(column)) is None:
+            return WORSE
+        difference = mean - self.published(column)
+        if abs(difference) <= column.tolerance:
+            return ""
+        return BETTER if (difference > 0) == column.more_is_better else WORSE
+
 
 def read(table: str, budget: str) -> list[Entry]:
     """The records of a table, row by row: first of the published estimators."""
@@ -91,6 +101,25 @@ def heading(name: str, budget: str) -> str:
         f"{shared(every, 'optimizer')}, batch {shared(every, 'batch_size')}, m = "
         f"{shared(every, 'eval_samples')}, budget `{budget}`"
     )
+
+
+def score(name: str, budget: str) -> str:
+    """How many published numbers of a table ours are not worse than, in a sentence."""
+    columns = [column for column in TABLES[name].columns if column.is_published]
+    marks = [
+        entry.mark(column)
+        for entry in read(name, budget)
+        for column in columns
+        if entry.published(column) is not None
+    ]
+    count = sum(len(n) for row in TABLES[name].rows for n in row.published.values())
+    text = (
+        f"**{len(marks) - marks.count(WORSE)} of {len(marks)} published numbers are "
+        f"within the tolerance or better**: {marks.count('')} within it, "
+        f"{marks.count(BETTER)} better ({BETTER}), {marks.count(WORSE)} worse ({WORSE})"
+    )
+    left = f"; {count - len(marks)} more are not run" * (count > len(marks))
+    return f"{text}{left}."
 
 
 def table(name: str, budget: str) -> str:
@@ -136,14 +165,12 @@ def _number(entry: Entry, column: Column) -> str:
 
 
 def _beside(entry: Entry, column: Column) -> list[str]:
-    """The published number, and our difference from it, marked beyond the tolerance."""
+    """The published number, and our difference from it with its mark."""
     published, mean = entry.published(column), entry.mean(column)
     if published is None:
         return ["–", "–"]
-    if mean is None:
-        return [f"{published}", MISS]
-    mark = f" {MISS}" if abs(mean - published) > column.tolerance else ""
-    return [f"{published}", f"{mean - published:+.2f}{mark}"]
+    difference = [] if mean is None else [f"{mean - published:+.2f}"]
+    return [f"{published}", " ".join([*difference, entry.mark(column)]).strip()]
 
 
 def _choice(entry: Entry, field: str) -> str:
@@ -194,8 +221,9 @@ def conditions(name: str, budget: str, entries: Sequence[Entry]) -> str:
         f"{shared(every, 'eval_samples')}, in nats; {_choices(name, budget, every)}. "
         "Tested are the parameters of the step that is best on validation (best at). ± "
         "is the standard deviation over seeds, of a single seed the standard error "
-        f"over images; {MISS} is a mean off by more than {tolerances}, about the noise "
-        f"of the papers, which print no error bars.{edge} {_machines(every)}."
+        f"over images; {WORSE} is a mean worse and {BETTER} one better by more than "
+        f"{tolerances}, about the noise of the papers, which print no error bars.{edge} "
+        f"{_machines(every)}."
     )
 
 
