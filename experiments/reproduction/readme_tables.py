@@ -118,8 +118,8 @@ def summary() -> str:
     header = ["table", "network", "m", "number", "published", "here", "steps"]
     note = (
         f"✗: worse than published by more than the papers' noise of 0.5 nats or 1.5 % "
-        f"({len(good) - sum(good)} of {len(good)}), ✓: better by more. [2] trained for 10,000,000 steps; "
-        "[1] does not say for how many."
+        f"({len(good) - sum(good)} of {len(good)}), ✓: better by more. [2] trained for "
+        "10,000,000 steps; [1] does not say for how many."
     )
     return f"{report.markdown(header, rows)}\n\n{note}"
 

@@ -222,8 +222,8 @@ def conditions(name: str, budget: str, entries: Sequence[Entry]) -> str:
         "Tested are the parameters of the step that is best on validation (best at). ± "
         "is the standard deviation over seeds, of a single seed the standard error "
         f"over images; {WORSE} is a mean worse and {BETTER} one better by more than "
-        f"{tolerances}, about the noise of the papers, which print no error bars.{edge} "
-        f"{_machines(every)}."
+        f"{tolerances}, about the noise of the papers, which print no error bars."
+        f"{edge} {_machines(every)}."
     )
 
 
