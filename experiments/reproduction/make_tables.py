@@ -11,20 +11,18 @@ Tables are made from records and nothing else; a test fails when one differs:
   results/README.md    all tables, with a legend and the sentences of results/notes.md
   table.csv            beside the records of a table of the papers
   table.md             there, too, and estimators.png, where only an overview is above
+  curves.png           there, of the tables whose records have curves of validation
 """
 
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 from absl import flags
-from matplotlib.figure import Figure
 
-from experiments import REPOSITORY, ConfigError, plots
+from experiments import REPOSITORY, ConfigError
 from experiments.cli.config import EXPERIMENTS
 from experiments.engine.run_directory import write_json
-from experiments.reproduction import other_tables, records, tables
+from experiments.reproduction import figures, other_tables, records, tables
 from experiments.reproduction.other_tables import (
     quality_table,
     runs_table,
@@ -32,7 +30,6 @@ from experiments.reproduction.other_tables import (
 )
 from experiments.reproduction.published import FIGURES, TABLES
 from experiments.reproduction.readme_tables import readme_tables
-from gumbel.estimators import ESTIMATORS
 
 _LEGEND = """# Results
 
@@ -82,7 +79,7 @@ def results_page() -> str:
                 title = f"{FIGURES[name].title}, `{name}`, budget `{budget}`"
             is_short = name in TABLES and TABLES[name].at_a_glance
             text = (tables.glance if is_short else other_tables.make)(name, budget)
-            image = _image(records.RESULTS / name / budget)
+            image = show_images(records.RESULTS / name / budget)
             # The notes are about the tables that two cores can make.
             note = notes.pop(name, "") if budget == "cpu" else ""
             if name in TABLES:
@@ -94,7 +91,7 @@ def results_page() -> str:
         ("Bias and spread of gradients", "gradient_quality", quality_table),
         ("Speed of training", "training", training_tables),
     ):
-        image = _image(records.RESULTS / name)
+        image = show_images(records.RESULTS / name)
         sections.append(f"## {title}\n\n{notes.pop(name, '')}{make()}\n{image}")
     if notes:
         raise ConfigError(f"{_NOTES}: no table is named {', '.join(notes)}")
@@ -108,10 +105,21 @@ def _read_notes() -> dict[str, str]:
     return {name: f"{text.strip()}\n\n" for name, text in pairs}
 
 
-def _image(folder: Path) -> str:
-    paths = sorted(folder.glob("*.png"))
+# What the figures show, by the names of their files.
+_ALT_TEXTS = {
+    "curves": "validation nll against the step, a line an estimator",
+    "estimators": "the table above, a panel a network",
+    "marginalisation": "time of a step against the number of classes",
+    "quality": "bias against spread of the estimators",
+    "sweep": "bounds against what was swept",
+}
+
+
+def show_images(folder: Path) -> str:
+    """The Markdown of the figures in a folder."""
     return "".join(
-        f"\n![{path.stem}]({path.relative_to(REPOSITORY)})\n" for path in paths
+        f"\n![{_ALT_TEXTS[path.stem]}]({path.relative_to(REPOSITORY)})\n"
+        for path in sorted(folder.glob("*.png"))
     )
 
 
@@ -134,49 +142,15 @@ def generated() -> dict[Path, str]:
     return files
 
 
-def plot_estimators(name: str, budget: str, path: Path) -> None:
-    """Plots the numbers of estimators, a panel a network, the best ones on top.
-
-    The first column has full markers and makes the order, further ones hollow ones.
-    """
-    entries, columns = tables.read(name, budget), TABLES[name].columns
-    rows = {entry.row.name: entry.row for entry in entries}
-    numbers = {column.label: tables.means(entries, column) for column in columns}
-    order = _order(numbers[columns[0].label])
-    places = {estimator: place for place, estimator in enumerate(reversed(order))}
-    size = 2.6 * len(rows) + 1.5, 0.32 * len(order) + 1.2
-    figure = Figure(figsize=size)
-    panels = figure.subplots(1, len(rows), sharey=True, squeeze=False)
-    for axes, (row_name, row) in zip(panels[0], rows.items(), strict=True):
-        for column in columns:
-            for unbiased, color in ((False, "C0"), (True, "C1")):
-                means = numbers[column.label][row_name]
-                names = [n for n in means if ESTIMATORS[n].unbiased == unbiased]
-                axes.plot(
-                    [means[estimator] for estimator in names],
-                    [places[estimator] for estimator in names],
-                    "o",
-                    color=color,
-                    markerfacecolor=color if column == columns[0] else "white",
-                    label=f"{column.label}, {'unbiased' if unbiased else 'biased'}",
-                )
-        axes.set(title=tables.label(row, "\n"), xlabel="nats")
-        axes.grid(axis="both", color="0.9")
-        axes.set_axisbelow(True)
-    panels[0][0].set_yticks(list(places.values()), list(places))
-    handles, labels = panels[0][-1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="upper center", ncols=4, bbox_to_anchor=(0.5, 0))
-    figure.tight_layout()
-    plots.save(figure, path)
-
-
-def _order(rows: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Estimators by how far they are behind the best, on average over rows."""
-    behind: dict[str, list[float]] = {}
-    for numbers in rows.values():
-        for name, number in numbers.items():
-            behind.setdefault(name, []).append(number - min(numbers.values()))
-    return sorted(behind, key=lambda name: np.mean(behind[name]))
+def plot() -> None:
+    """Writes the figures that are made of records."""
+    for budget in other_tables.SHOWN:
+        for name in set(other_tables.recorded(budget)) & set(TABLES):
+            folder = records.RESULTS / name / budget
+            if TABLES[name].at_a_glance:
+                figures.plot_estimators(name, budget, folder / "estimators.png")
+            if name in figures.CURVES and figures.curves(name, budget):
+                figures.plot_curves(name, budget, folder / "curves.png")
 
 
 def _record(values: flags.FlagValues) -> None:
@@ -206,11 +180,9 @@ def main(argv: list[str]) -> None:
         raise ConfigError(str(error)) from error
     if values.record:
         _record(values)
+    plot()  # the page shows what is there
     for path, text in generated().items():
         path.write_text(text)
-        if path.name == "table.md":
-            name, budget = path.parts[-3:-1]
-            plot_estimators(name, budget, path.with_name("estimators.png"))
     readme = (REPOSITORY / "README.md").read_text()
     for name in readme_tables():
         start, end = _markers(name)

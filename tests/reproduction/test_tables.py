@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.reproduction import make_tables, other_tables, tables
+from experiments.reproduction import figures, make_tables, other_tables, tables
 from made_records import bound, table_lines, write
 
 VAE = "vae-categorical"
@@ -221,7 +221,7 @@ def test_the_plot_has_the_best_estimators_on_top(results, saved):
             (CLASSES, "gumbel_softmax"): [100.0],
         }
     )
-    make_tables.plot_estimators("later_table1", "cpu", results / "estimators.png")
+    figures.plot_estimators("later_table1", "cpu", results / "estimators.png")
     bits, classes = saved["estimators.png"].axes
     names = [tick.get_text() for tick in bits.get_yticklabels()]
     assert names == ["nvil", "arm", "gumbel_softmax"]  # from below
@@ -232,6 +232,48 @@ def test_the_plot_has_the_best_estimators_on_top(results, saved):
     np.testing.assert_allclose(points["L_1, biased"], [[114, 2]])
     (point,) = classes.get_lines()[1].get_xydata()
     np.testing.assert_allclose(point, [109, 0])
+
+
+def test_training_curves_are_means_over_the_seeds_that_have_them(results, saved):
+    def write_curves(row, estimator, *curves):
+        tests = [{"test": bound(105.0)}] * len(curves)
+        write("jang_table1", row, estimator, *tests)
+        for seed, values in enumerate(curves):
+            file = results / f"jang_table1/cpu/{row}-{estimator}-seed{seed}.json"
+            record = json.loads(file.read_text())
+            if values:
+                record["curve"] = {
+                    "step": [0, 10, 20][: len(values)],
+                    "valid_nll": values,
+                }
+            file.write_text(json.dumps(record))
+
+    write_curves("vae-bernoulli", "darn", [200.0, 120.0, 110.0], [202.0, 124.0])
+    write_curves("vae-bernoulli", "muprop", [201.0, 130.0, 120.0], None)
+    write_curves(VAE, "darn", None)
+    figures.plot_curves("jang_table1", "cpu", results / "curves.png")
+    (axes,) = saved["curves.png"].axes  # the only row that has some
+    lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert lines["darn"] == [[0, 201.0], [10, 122.0]]
+    assert lines["muprop"] == [[0, 201.0], [10, 130.0], [20, 120.0]]
+    (band,) = axes.collections
+    heights = {y for x, y in band.get_paths()[0].vertices if x == 10}
+    np.testing.assert_allclose(sorted(heights), [122 - 8**0.5, 122 + 8**0.5])
+    assert axes.get_ylim()[1] < 140 and axes.get_title() == "vae, bernoulli"
+
+
+def test_the_page_shows_curves_once_records_have_them(results, monkeypatch):
+    monkeypatch.setattr(make_tables, "REPOSITORY", results.parent)
+    monkeypatch.setattr(figures.plots, "save", lambda figure, path: path.touch())
+    write("jang_table1", VAE, "darn", {"test": bound(105.0)})
+    folder = results / "jang_table1/cpu"
+    make_tables.plot()
+    assert not list(folder.glob("*.png"))
+    curve = {"step": [0, 10], "valid_nll": [200.0, 110.0]}
+    write("jang_table1", VAE, "darn", {"test": bound(105.0)}, curve=curve)
+    make_tables.plot()
+    assert [path.name for path in folder.glob("*.png")] == ["curves.png"]
+    assert "jang_table1/cpu/curves.png" in make_tables.show_images(folder)
 
 
 def write_json(path, value):
