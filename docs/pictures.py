@@ -1,23 +1,33 @@
-"""The picture of the README, of a trained VAE and of results/gradient_quality.
+"""Pictures of trained models, in docs/images.
 
-bash scripts/train.sh --workdir=runs/first
-python docs/pictures.py runs/first
+    python docs/pictures.py RUN_DIRECTORY …
+    python docs/pictures.py --overview RUN_DIRECTORY
+
+The first writes samples of the model of each run, vae-samples.png or m2-samples.png,
+and their captions to captions.json, from which scripts/make_tables.py takes them. The
+second writes the picture of the README, of a VAE and of results/gradient_quality.
 """
 
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 
 import experiments
 import gumbel
-from experiments import REPOSITORY, plots
-from experiments.data import load as data
+from experiments import ConfigError, plots, semi_supervised, vae
+from experiments.cli.launch import run_script
+from experiments.data import datasets
+from experiments.reproduction import records
 from experiments.reproduction.quality_plot import show_gradient_quality
 
+IMAGES = Path(__file__).parent / "images"
+SAMPLES = 10  # of a row, and rows of samples of a VAE
 TEMPERATURES = (5.0, 2.0, 1.0, 0.5, 0.25, 0.1)
 DIGIT = 4  # of the test set, a 4
 
@@ -38,16 +48,16 @@ def relaxed_codes(logits: jax.Array, key: jax.Array) -> list[tuple[str, jax.Arra
 
 def overview(run_directory: str) -> Figure:
     """The codes of a digit and what is decoded from them, above bias and spread."""
-    vae = experiments.load(run_directory)
-    image = data.load("mnist").test.images[DIGIT].reshape(1, 28, 28)
-    codes = relaxed_codes(vae.posterior(image).logits[0], jax.random.key(0))
+    model = experiments.load(run_directory)
+    image = datasets.load("mnist").test.images[DIGIT].reshape(1, 28, 28)
+    codes = relaxed_codes(model.posterior(image).logits[0], jax.random.key(0))
     figure = Figure(figsize=(9.5, 8), layout="constrained")
     above, below = figure.subfigures(2, 1, height_ratios=(1, 2.2))
     panels = above.subplots(2, len(codes) + 1, height_ratios=(1, 0.5))
     panels[0, 0].imshow(image[0], cmap="gray")
     panels[0, 0].set_title("image", fontsize=10)
     for axes, (title, code) in zip(panels[:, 1:].T, codes, strict=True):
-        axes[0].imshow(vae.decode(code[None])[0], cmap="gray", vmin=0, vmax=1)
+        axes[0].imshow(model.decode(code[None])[0], cmap="gray", vmin=0, vmax=1)
         axes[0].set_title(title, fontsize=10)
         axes[1].imshow(np.asarray(code).T, cmap="viridis", vmin=0, vmax=1)
     for axes in panels.flat:
@@ -61,7 +71,7 @@ def overview(run_directory: str) -> Figure:
         va="center",
         transform=panels[1, 0].transAxes,
     )
-    quality = REPOSITORY / "results" / "gradient_quality" / "quality.json"
+    quality = records.RESULTS / "gradient_quality" / "quality.json"
     axes = below.subplots()
     axes.set_title(
         "bias and spread of the gradient estimators, relative to the gradient"
@@ -71,12 +81,81 @@ def overview(run_directory: str) -> Figure:
     return figure
 
 
-def main(run_directory: str) -> None:
-    """Writes the picture."""
-    folder = Path(__file__).parent / "images"
-    folder.mkdir(exist_ok=True)
-    plots.save(overview(run_directory), folder / "overview.png")
+def samples(model: Any, key: jax.Array) -> tuple[str, str, jax.Array]:
+    """Pixel means of samples of a model.
+
+    Args:
+        model: a VAE or an M2 of `experiments.load`.
+        key: a typed PRNG key.
+
+    Returns:
+        The name of the picture, what it shows, and its images in rows of SAMPLES.
+
+    Raises:
+        ConfigError: if the model generates no images.
+    """
+    if isinstance(model, vae.Trained):
+        text = "Samples of the VAE: pixel means given codes from the prior"
+        return "vae-samples", text, model.sample(key, SAMPLES**2)
+    if (
+        isinstance(model, semi_supervised.Trained)
+        and "decoder" in model.params["params"]
+    ):
+        text = "Samples of M2 given the class, one in each row; a style in each column"
+        # The same key: the same styles.
+        rows = [
+            model.generate(key, np.full(SAMPLES, label))
+            for label in range(model.model.num_classes)
+        ]
+        return "m2-samples", text, jnp.concatenate(rows)
+    raise ConfigError("RUN_DIRECTORY: must be of a VAE or an M2 with a decoder")
+
+
+def numbers(model: Any, run: Path) -> str:
+    """How a run was trained and what it reached, with a link to its record."""
+    steps = f"`{model.config.estimator}`, {model.config.num_steps:,} steps"
+    if model.result is None:
+        return f"{steps}, not evaluated"
+    test = model.result["test"]
+    bound = f"test nll {test['nll']:.2f} (L_{test['eval_samples']})"
+    accuracy = f"test accuracy {100 * test.get('accuracy', 0):.2f} %"
+    text = f"{steps}: {accuracy if 'accuracy' in test else bound}"
+    record = record_of(run)
+    return f"[{text}]({record})" if record else text
+
+
+def record_of(run: Path) -> str | None:
+    """The path in the repository of the record of a run; None if there is none."""
+    files = {
+        name: json.loads((run / f"{name}.json").read_text())
+        for name in ("config", "result")
+    }
+    for path in sorted(records.RESULTS.rglob("*.json")):
+        if files.items() <= json.loads(path.read_text()).items():
+            return f"results/{path.relative_to(records.RESULTS)}"
+    return None
+
+
+def main(argv: list[str]) -> None:
+    """Writes the pictures of the runs."""
+    words = [word for word in argv[1:] if word != "--overview"]
+    if not words:
+        raise ConfigError("RUN_DIRECTORY: must be given")
+    IMAGES.mkdir(exist_ok=True)
+    if "--overview" in argv:
+        return plots.save(overview(*words), IMAGES / "overview.png")
+    path = IMAGES / "captions.json"
+    captions = json.loads(path.read_text()) if path.exists() else {}
+    for run in map(Path, words):
+        model = experiments.load(run)
+        name, text, images = samples(model, jax.random.key(0))
+        pixels = images.reshape(len(images), -1)
+        plots.plot_image_grid(
+            pixels, len(images) // SAMPLES, IMAGES / f"{name}.png", text
+        )
+        captions[f"{name}.png"] = text, numbers(model, run)
+    path.write_text(json.dumps(captions, indent=2, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run_script(__doc__, main, sys.argv)

@@ -14,6 +14,7 @@ Tables are made from records and nothing else; a test fails when one differs:
   curves.png           there, of the tables whose records have curves of validation
 """
 
+import json
 import re
 from pathlib import Path
 
@@ -53,6 +54,8 @@ is better.
 
 # Sentences about tables, written by hand.
 _NOTES = records.RESULTS / "notes.md"
+# Captions of the pictures of docs/pictures.py.
+_CAPTIONS = REPOSITORY / "docs" / "images" / "captions.json"
 
 
 def _markers(name: str) -> tuple[str, str]:
@@ -93,6 +96,12 @@ def results_page() -> str:
     ):
         image = show_images(records.RESULTS / name)
         sections.append(f"## {title}\n\n{notes.pop(name, '')}{make()}\n{image}")
+    if _CAPTIONS.exists():
+        images = "".join(
+            f"![{text}](../docs/images/{name})\n\n{text}; {numbers}.\n\n"
+            for name, (text, numbers) in json.loads(_CAPTIONS.read_text()).items()
+        )
+        sections.append(f"## Samples of trained models\n\n{images.strip()}\n")
     if notes:
         raise ConfigError(f"{_NOTES}: no table is named {', '.join(notes)}")
     return "\n".join(sections).replace("](results/", "](./")

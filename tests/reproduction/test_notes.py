@@ -1,9 +1,11 @@
 """The sentences of results/notes.md, README and docs hold for the records."""
 
 import json
+import re
 
 import pytest
 
+from experiments import REPOSITORY
 from experiments.reproduction import records, tables
 from experiments.reproduction.published import TABLES
 from gumbel.estimators import ESTIMATORS
@@ -144,3 +146,13 @@ def test_bias_and_spread():
     assert max(row["std"] for row in close) < learned["std"] / 2**0.5
     rebars = [row["std"] for row in rows if row["estimator"] == "rebar"]
     assert max(row["std"] for row in close) < min(at["muprop", None]["std"], *rebars)
+
+
+def test_the_captions_of_samples():
+    path = REPOSITORY / "docs" / "images" / "captions.json"
+    captions = json.loads(path.read_text()).values() if path.exists() else ()
+    for _, text in captions:
+        number, file = re.fullmatch(r"\[.* ([\d.]+) .*\]\((.*)\)", text).groups()
+        test = json.loads((REPOSITORY / file).read_text())["result"]["test"]
+        value = 100 * test["accuracy"] if "accuracy" in test else test["nll"]
+        assert number == f"{value:.2f}"
