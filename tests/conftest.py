@@ -13,6 +13,8 @@ os.environ["XLA_FLAGS"] = " ".join(
     [
         os.environ.get("XLA_FLAGS", ""),
         "--xla_backend_optimization_level=0",
+        # Seconds for what is the same in each of 20,000 repeats.
+        "--xla_disable_hlo_passes=constant_folding",
         *(
             ["--xla_cpu_use_fusion_emitters=false"]
             # Later ones have no such flag.
