@@ -24,12 +24,7 @@ from experiments import REPOSITORY, ConfigError
 from experiments.cli.config import EXPERIMENTS
 from experiments.engine.run_directory import write_json
 from experiments.reproduction import figures, other_tables, records, tables
-from experiments.reproduction.other_tables import (
-    quality_table,
-    runs_table,
-    training_tables,
-)
-from experiments.reproduction.published import FIGURES, TABLES
+from experiments.reproduction.published import TABLES
 from experiments.reproduction.readme_tables import readme_tables
 
 _LEGEND = """# Results
@@ -71,31 +66,46 @@ def fill(text: str) -> str:
     return text
 
 
+def _recorded() -> list[tuple[str, str, Path]]:
+    """The tables of the papers that have records: name, budget and folder."""
+    pairs = ((name, budget) for budget in ("cpu", "paper") for name in TABLES)
+    return [
+        (name, budget, records.RESULTS / name / budget)
+        for name, budget in pairs
+        if tables.read(name, budget)
+    ]
+
+
 def results_page() -> str:
     """results/README.md: every table, below a title with its conditions."""
-    sections, notes = [_LEGEND], _read_notes()
-    for budget in other_tables.SHOWN:
-        for name in other_tables.recorded(budget):
-            if name in TABLES:
-                title = tables.heading(name, budget)
-            else:
-                title = f"{FIGURES[name].title}, `{name}`, budget `{budget}`"
-            is_short = name in TABLES and TABLES[name].at_a_glance
-            text = (tables.glance if is_short else other_tables.make)(name, budget)
-            image = show_images(records.RESULTS / name / budget)
-            # The notes are about the tables that two cores can make.
-            note = notes.pop(name, "") if budget == "cpu" else ""
-            if name in TABLES:
-                note = f"{tables.score(name, budget)}\n\n{note}"
-            sections.append(f"## {title}\n\n{note}{text}\n{image}")
-    for title, name, make in (
-        ("Single runs of the VAE", "vae", lambda: runs_table("vae")),
-        ("A single run on Omniglot", "omniglot", lambda: runs_table("omniglot")),
-        ("Bias and spread of gradients", "gradient_quality", quality_table),
-        ("Speed of training", "training", training_tables),
+    sections, notes = [], _read_notes()
+
+    def add(
+        title: str, text: str, folder: Path, name: str = "", first: str = ""
+    ) -> None:
+        note = notes.pop(name, "")
+        sections.append(f"## {title}\n\n{first}{note}{text}\n{show_images(folder)}")
+
+    for name, budget, folder in _recorded():
+        make = tables.glance if TABLES[name].at_a_glance else tables.table
+        # The notes are about the tables that two cores can make.
+        note = name if budget == "cpu" else ""
+        first = f"{tables.score(name, budget)}\n\n"
+        add(tables.heading(name, budget), make(name, budget), folder, note, first)
+    for name, title in other_tables.FIGURES.items():
+        text, folder = other_tables.figure_table(name), records.RESULTS / name / "cpu"
+        add(f"{title}, `{name}`, budget `cpu`", text, folder, name)
+    for title, name, text in (
+        ("Single runs of the VAE", "vae", other_tables.runs_table("vae")),
+        ("A single run on Omniglot", "omniglot", other_tables.runs_table("omniglot")),
+        (
+            "Bias and spread of gradients",
+            "gradient_quality",
+            other_tables.quality_table(),
+        ),
+        ("Speed of training", "training", other_tables.training_tables()),
     ):
-        image = show_images(records.RESULTS / name)
-        sections.append(f"## {title}\n\n{notes.pop(name, '')}{make()}\n{image}")
+        add(title, text, records.RESULTS / name, name)
     if _CAPTIONS.exists():
         images = "".join(
             f"![{text}](../docs/images/{name})\n\n{text}; {numbers}.\n\n"
@@ -104,7 +114,7 @@ def results_page() -> str:
         sections.append(f"## Samples of trained models\n\n{images.strip()}\n")
     if notes:
         raise ConfigError(f"{_NOTES}: no table is named {', '.join(notes)}")
-    return "\n".join(sections).replace("](results/", "](./")
+    return "\n".join([_LEGEND, *sections]).replace("](results/", "](./")
 
 
 def _read_notes() -> dict[str, str]:
@@ -139,27 +149,22 @@ def generated() -> dict[Path, str]:
         readme: fill(readme.read_text()),
         records.RESULTS / "README.md": results_page(),
     }
-    for budget in other_tables.SHOWN:
-        for name in set(other_tables.recorded(budget)) & set(TABLES):
-            folder = records.RESULTS / name / budget
-            files[folder / "table.csv"] = tables.as_csv(name, budget)
-            if TABLES[name].at_a_glance:
-                text = tables.table(name, budget)
-                beside = text.replace(f"](results/{name}/{budget}/", "](")
-                first = tables.score(name, budget)
-                files[folder / "table.md"] = f"{first}\n\n{beside}\n"
+    for name, budget, folder in _recorded():
+        files[folder / "table.csv"] = tables.as_csv(name, budget)
+        if TABLES[name].at_a_glance:
+            text = f"{tables.score(name, budget)}\n\n{tables.table(name, budget)}\n"
+            beside = text.replace(f"](results/{name}/{budget}/", "](")
+            files[folder / "table.md"] = beside
     return files
 
 
 def plot() -> None:
     """Writes the figures that are made of records."""
-    for budget in other_tables.SHOWN:
-        for name in set(other_tables.recorded(budget)) & set(TABLES):
-            folder = records.RESULTS / name / budget
-            if TABLES[name].at_a_glance:
-                figures.plot_estimators(name, budget, folder / "estimators.png")
-            if name in figures.CURVES and figures.curves(name, budget):
-                figures.plot_curves(name, budget, folder / "curves.png")
+    for name, budget, folder in _recorded():
+        if TABLES[name].at_a_glance:
+            figures.plot_estimators(name, budget, folder / "estimators.png")
+        if name in figures.CURVES and figures.curves(name, budget):
+            figures.plot_curves(name, budget, folder / "curves.png")
 
 
 def _record(values: flags.FlagValues) -> None:

@@ -1,41 +1,25 @@
-"""Tables of single runs, estimators, sweeps and speed, from recorded files alone.
-
-Those of the papers, which tables.py makes, are here by their names, too.
-"""
+"""Tables of single runs, estimators, sweeps and speed, from recorded files alone."""
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from experiments.engine import report
-from experiments.reproduction import records, tables
-from experiments.reproduction.cells import figure_run
-from experiments.reproduction.published import FIGURES, JANG_FIGURE5, TABLES
+from experiments.reproduction import records
+from experiments.reproduction.published import JANG_FIGURE5, TABLES
 from experiments.reproduction.records import read_records
 
 RUNS_HEADER = (
     "record|estimator|objective|steps|learning rate|test nll (m)|test L_1|published|"
     "seed|trained in|jax, device"
 ).split("|")
-# Budgets whose tables are shown.
-SHOWN = ("cpu", "paper")
-
-
-def recorded(budget: str) -> list[str]:
-    """The tables and figures that have records."""
-    names = [name for name in TABLES if tables.read(name, budget)]
-    return names + [name for name in FIGURES if figure_run(name, budget).is_done]
-
-
-def make(name: str, budget: str) -> str:
-    """A published table or figure beside ours, all numbers of a table."""
-    if name in TABLES:
-        return tables.table(name, budget)
-    return (
-        sweep_table(name, budget)
-        if FIGURES[name].script == "sweep"
-        else figure5(budget)
-    )
+# Figures of the papers, made by scripts/sweep.py and scripts/benchmark.py.
+FIGURES = {
+    "jang_figure5": "Figure 5 of [1]",
+    "maddison_figure4": "Figure 4, right, of [2]",
+    "vae_temperature": "Temperature and form of the KL of the categorical VAE of [1]",
+}
 
 
 def _published(experiment: str, config: Mapping[str, Any]) -> str:
@@ -110,9 +94,14 @@ def _bias_and_std(row: Mapping[str, Any]) -> str:
     return f"{bias} / {row['std']:.2f}"
 
 
-def figure5(budget: str) -> str:
+def figure_table(name: str) -> str:
+    """The table below a figure of the papers."""
+    folder = records.RESULTS / name / "cpu"
+    return figure5(folder) if name == "jang_figure5" else sweep_table(folder)
+
+
+def figure5(folder: Path) -> str:
     """Steps per second of M2 with the class marginalised and sampled."""
-    folder = figure_run("jang_figure5", budget).folder
     record = json.loads((folder / "marginalisation.json").read_text())
     names, costs = zip(*record["milliseconds"].items(), strict=True)
     rows = [
@@ -130,9 +119,8 @@ def figure5(budget: str) -> str:
     return f"{report.markdown(header, rows)}\n\n{note}"
 
 
-def sweep_table(name: str, budget: str) -> str:
+def sweep_table(folder: Path) -> str:
     """The bounds over what was swept, as scripts/sweep.py wrote them."""
-    folder = figure_run(name, budget).folder
     record = json.loads((folder / "sweep.json").read_text())
     config, versions = record["config"], record["points"][0]["versions"]
     note = (

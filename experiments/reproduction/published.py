@@ -76,22 +76,6 @@ class Table(NamedTuple):
     at_a_glance: bool = False
 
 
-class Figure(NamedTuple):
-    """A figure of a paper, and the script of ours that makes it.
-
-    Attributes:
-        title: in the paper.
-        script: of scripts/.
-        out: what stands before the folder of its results in the arguments.
-        file: what it leaves there.
-    """
-
-    title: str
-    script: str
-    out: str
-    file: str
-
-
 def _read_rows() -> dict[str, tuple[Row, ...]]:
     tables: dict[str, dict[str, Row]] = {}
     with Path(__file__).with_name("published.csv").open(encoding="utf-8") as file:
@@ -190,14 +174,3 @@ TABLES: Mapping[str, Table] = {
 # [1], Figure 5: steps per second of one sample to those of marginalisation, by the
 # number of classes.
 JANG_FIGURE5 = {10: 2.0, 100: 9.9}
-
-FIGURES: Mapping[str, Figure] = {
-    "jang_figure5": Figure("Figure 5 of [1]", "benchmark", "", "marginalisation.json"),
-    "maddison_figure4": Figure(
-        "Figure 4, right, of [2]", "sweep", "--out=", "sweep.json"
-    ),
-    "vae_temperature": Figure(
-        "Temperature and form of the KL of the categorical VAE of [1]",
-        *("sweep", "--out=", "sweep.json"),
-    ),
-}

@@ -8,8 +8,8 @@
 
   --list         show tables, their rows and published numbers, and what is recorded
   --table        NAME,NAME,… of the list
-  --row          GLOB,GLOB,… of ROW, of ROW-ESTIMATOR or of a figure's name
-  --estimators   NAME,NAME,… instead of the published ones, in tables of runs
+  --row          GLOB,GLOB,… of ROW or of ROW-ESTIMATOR
+  --estimators   NAME,NAME,… instead of the published ones
   --budget       smoke (seconds a run), cpu (hours to days on two cores) or paper (the
                  paper's own protocol, for accelerators) [cpu]
   --seeds        n: seeds 0 … n − 1 in final runs [that of the budget]
@@ -42,11 +42,11 @@ import gumbel
 from experiments import REPOSITORY, ConfigError
 from experiments.cli import launch
 from experiments.data.omniglot import BURDA, FILES
-from experiments.reproduction import other_tables, records, runs
+from experiments.reproduction import records, runs, tables
 from experiments.reproduction.budgets import BUDGETS
-from experiments.reproduction.cells import FigureRun, figure_run, table_cells
-from experiments.reproduction.published import FIGURES, TABLES
-from experiments.reproduction.runs import Cell, Run
+from experiments.reproduction.cells import Cell, table_cells
+from experiments.reproduction.published import TABLES
+from experiments.reproduction.runs import Run
 
 WHOLE = "0/1"
 
@@ -82,35 +82,32 @@ def parse(argv: list[str]) -> flags.FlagValues:
     return values
 
 
-def select(values: flags.FlagValues) -> list[Cell | FigureRun]:
-    """The cells and figures that a command line selects.
+def select(values: flags.FlagValues) -> list[Cell]:
+    """The cells that a command line selects.
 
     Raises:
         ConfigError: for a name or a pattern that selects nothing.
     """
-    names = [*TABLES, *FIGURES]
-    estimators = gumbel.estimators.ESTIMATORS
-    _check_names("table", values.table, names)
-    _check_names("estimators", values.estimators, estimators)
+    _check_names("table", values.table, TABLES)
+    _check_names("estimators", values.estimators, gumbel.estimators.ESTIMATORS)
     if not (values.table or values.row or values.list):
         raise ConfigError(
-            f"--table: must be given, or --row; tables are {', '.join(names)}"
+            f"--table: must be given, or --row; tables are {', '.join(TABLES)}"
         )
     options = {"seeds": values.seeds, "data_dir": values.data_dir}
-    every: list[Cell | FigureRun] = []
-    for table in values.table or names:
-        if table in FIGURES:
-            every.append(figure_run(table, values.budget, values.seeds))
-        else:
-            every += table_cells(table, values.budget, values.estimators, **options)
+    every = [
+        cell
+        for table in values.table or TABLES
+        for cell in table_cells(table, values.budget, values.estimators, **options)
+    ]
     for pattern in values.row:
-        if not any(_matches(item, pattern) for item in every):
+        if not any(_matches(cell, pattern) for cell in every):
             raise ConfigError(
                 f"--row={pattern}: must match a ROW or ROW-ESTIMATOR of --list, such "
                 f"as {every[0].name}"
             )
     patterns = values.row or ["*"]
-    selected = [item for item in every if any(_matches(item, p) for p in patterns)]
+    selected = [cell for cell in every if any(_matches(cell, p) for p in patterns)]
     return selected[runs.read_shard(values.shard)]
 
 
@@ -120,29 +117,25 @@ def _check_names(flag: str, names: Sequence[str], choices: Sequence[str]) -> Non
             raise ConfigError(f"--{flag}={name}: must be one of {', '.join(choices)}")
 
 
-def _matches(item: Cell | FigureRun, pattern: str) -> bool:
-    return fnmatch(item.name, pattern) or fnmatch(item.row, pattern)
+def _matches(cell: Cell, pattern: str) -> bool:
+    return fnmatch(cell.name, pattern) or fnmatch(cell.row, pattern)
 
 
-def _by_table(selected: Sequence[Cell | FigureRun]) -> dict[str, list]:
-    groups: dict[str, list] = {}
-    for item in selected:
-        groups.setdefault(item.table, []).append(item)
+def _by_table(selected: Sequence[Cell]) -> dict[str, list[Cell]]:
+    groups: dict[str, list[Cell]] = {}
+    for cell in selected:
+        groups.setdefault(cell.table, []).append(cell)
     return groups
 
 
-def listing(selected: Sequence[Cell | FigureRun]) -> str:
+def listing(selected: Sequence[Cell]) -> str:
     """The selection, table by table, with published numbers and our records."""
     lines = []
-    for table, items in _by_table(selected).items():
-        if table in FIGURES:
-            state = "recorded" if items[0].is_done else "not recorded"
-            lines.append(f"{table}: {FIGURES[table].title}; {state}")
-            continue
+    for table, cells in _by_table(selected).items():
         labels = [c.label for c in TABLES[table].columns if c.is_published]
         lines.append(f"{table}: {TABLES[table].title}; {', '.join(labels)}")
         published = {row.name: row.published for row in TABLES[table].rows}
-        for cell in items:
+        for cell in cells:
             numbers = published[cell.row].get(cell.config.estimator, ("–",))
             lines.append(
                 f"  {cell.name:<58} {'  '.join(map(str, numbers)):<14} "
@@ -151,16 +144,15 @@ def listing(selected: Sequence[Cell | FigureRun]) -> str:
     return "\n".join(lines)
 
 
-def dry_run(selected: Sequence[Cell | FigureRun]) -> None:
+def dry_run(selected: Sequence[Cell]) -> None:
     """Prints the commands of what is left, and what the recorded runs took."""
-    for item in selected:
-        for command in item.commands():
+    for cell in selected:
+        for command in cell.commands():
             print(command)
-    cells = [item for item in selected if isinstance(item, Cell)]
-    left = [run for cell in cells for run in cell.left()]
+    left = [run for cell in selected for run in cell.left()]
     steps = sum(run.config.num_steps for run in left)
     print(f"{len(left)} runs left, {steps:,} steps")
-    for table, group in _by_table(cells).items():
+    for table, group in _by_table(selected).items():
         files = [run.file for cell in group for run in cell.recorded()]
         hours = sum(records.seconds(records.read_record(file)) for file in files) / 3600
         count = sum(cell.seeds for cell in group)
@@ -210,7 +202,7 @@ def rerun(path: str, data_dir: str | None) -> None:
         sys.exit(1)
 
 
-def check(todo: Sequence[Cell | FigureRun], data_dir: str | None) -> None:
+def check(todo: Sequence[Cell], data_dir: str | None) -> None:
     """Checks that what is to do can run.
 
     Raises:
@@ -218,14 +210,13 @@ def check(todo: Sequence[Cell | FigureRun], data_dir: str | None) -> None:
         DataError: if a data set cannot be read.
     """
     launch.check_compiler()
-    cells = [item for item in todo if isinstance(item, Cell)]
-    for cell in cells:
+    for cell in todo:
         if cell.config.dataset.name == BURDA and not data_dir:
             raise ConfigError(
                 f"--data_dir: must be the folder of {FILES[BURDA][0]} for {cell.name}, "
                 "or --row must leave it out"
             )
-    runs.check(run for cell in cells for run in [*cell.points(), cell.finals()[0]])
+    runs.check(run for cell in todo for run in [*cell.points(), cell.finals()[0]])
 
 
 def main(argv: list[str]) -> None:
@@ -241,11 +232,11 @@ def main(argv: list[str]) -> None:
         return print(listing(selected))
     if values["dry-run"].value:
         return dry_run(selected)
-    todo = [item for item in selected if not item.is_done]
+    todo = [cell for cell in selected if not cell.is_done]
     check(todo, values.data_dir)
     if values.processes > 1:
         code = share(argv, values.processes)
-        if any(not item.is_done for item in todo):
+        if any(not cell.is_done for cell in todo):
             print("the same command does what is left")
             sys.exit(code)
     else:
@@ -253,17 +244,16 @@ def main(argv: list[str]) -> None:
     if values.shard != WHOLE:
         return print("done; the command without --shard prints the tables")
     for table in _by_table(selected):
-        print(other_tables.make(table, values.budget), end="\n\n")
+        print(tables.table(table, values.budget), end="\n\n")
 
 
-def complete(todo: Sequence[Cell | FigureRun]) -> None:
+def complete(todo: Sequence[Cell]) -> None:
     """Does what is left, counting down the runs."""
-    cells = [item for item in todo if isinstance(item, Cell)]
-    total = sum(len(cell.left()) for cell in cells)
+    total = sum(len(cell.left()) for cell in todo)
 
     def announce(run: Run) -> None:
-        left = sum(len(cell.left()) for cell in cells)
+        left = sum(len(cell.left()) for cell in todo)
         print(f"{run.name}: {left} of {total} runs left", flush=True)
 
-    for item in todo:
-        item.complete(announce)
+    for cell in todo:
+        cell.complete(announce)

@@ -9,16 +9,11 @@ import pytest
 import gumbel
 from experiments.cli.config import check_config
 from experiments.engine.run_directory import flatten
-from experiments.reproduction import records, sweep
+from experiments.reproduction import records
 from experiments.reproduction import runs as engine
-from experiments.reproduction.budgets import (
-    BUDGETS,
-    FIGURE_BUDGETS,
-    OPTIONS,
-    TABLE_BUDGETS,
-)
-from experiments.reproduction.cells import figure_run, table_cells
-from experiments.reproduction.published import FIGURES, TABLES
+from experiments.reproduction.budgets import BUDGETS, OPTIONS, TABLE_BUDGETS
+from experiments.reproduction.cells import table_cells
+from experiments.reproduction.published import TABLES
 
 # How ml_collections loads a config file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -186,23 +181,6 @@ def test_omniglot_is_where_the_flag_says():
     for cell in table_cells("maddison_table1", "cpu", data_dir="here"):
         is_omniglot = cell.row.startswith("omniglot")
         assert cell.config.dataset.data_dir == ("here" if is_omniglot else None)
-
-
-@pytest.mark.parametrize("budget", BUDGETS)
-def test_the_sweep_of_figure_4_can_be_parsed(budget):
-    figure = figure_run("maddison_figure4", budget, 2)
-    parsed = sweep.parse(["sweep", *figure.arguments])
-    assert parsed.fields["temperature"][0] == 1 and parsed.seeds == 2
-    assert parsed.base.model.num_layers == 3 and parsed.out == figure.folder
-
-
-@pytest.mark.parametrize("budget", BUDGETS)
-def test_the_sweep_of_the_vae_has_every_objective_and_no_annealing(budget):
-    figure = figure_run("vae_temperature", budget)
-    parsed = sweep.parse(["sweep", *figure.arguments])
-    assert set(parsed.fields["objective"]) == set(gumbel.programs.KL_FORMS)
-    assert parsed.base.schedule.rate == 0 and parsed.out == figure.folder
-    assert set(FIGURE_BUDGETS) == set(FIGURES)
 
 
 @pytest.mark.parametrize("budget", ["cpu", "paper"])

@@ -71,13 +71,12 @@ def selected(*arguments):
 
 def test_what_a_command_line_selects():
     everything = selected("--row=*")
-    assert selected("--table=jang_table2,jang_figure5") == [
+    assert selected("--table=jang_table2") == [
         *("m2-exact", "m2-gumbel_softmax", "m2-st_gumbel_softmax"),
-        *("labels_only-exact", "jang_figure5"),
+        "labels_only-exact",
     ]
-    assert selected("--row=*-darn,maddison_figure4") == [
-        *(name for name in everything if name.endswith("-darn")),
-        "maddison_figure4",
+    assert selected("--row=*-darn,m2") == [
+        name for name in everything if name.endswith("-darn") or name[:3] == "m2-"
     ]
     # A row, whatever the estimator.
     assert selected("--row=vae-categorical", "--estimators=gumbel_softmax") == [
@@ -98,7 +97,7 @@ def test_the_list_has_the_published_numbers(capsys, root):
 
 
 def test_a_dry_run_prints_the_commands_and_trains_nothing(capsys, root):
-    row = "--row=vae-bernoulli-gumbel_softmax,jang_figure5"
+    row = "--row=vae-bernoulli-gumbel_softmax"
     code, out, err = call(capsys, row, "--seeds=3", "--dry-run")
     assert (code, err) == (0, "")
     *lines, left, there = out.splitlines()
@@ -106,7 +105,6 @@ def test_a_dry_run_prints_the_commands_and_trains_nothing(capsys, root):
     assert "--config.num_steps=10000 " in lines[0]
     assert lines[0].endswith(" --train_only")
     assert "--config.seed=2" in lines[7] and "learning_rate=CHOSEN" in lines[7]
-    assert lines[8].startswith("python scripts/benchmark.py marginalisation ")
     assert left == "8 runs left, 350,000 steps"
     assert there == "jang_table1: 0 of 3 records are there"
     assert not any(root.iterdir())
@@ -190,25 +188,6 @@ def test_a_whole_table_interrupted_resumed_and_run_again(
     code, out, _ = call(capsys, f"--record={file}")
     assert code == 1 and "these numbers differ:\n  test.nll is " in out
     assert 'jax is "0.0.1" there' in out
-
-
-def test_figures_are_made_by_their_scripts_once(capsys, root, monkeypatch):
-    commands = []
-
-    def run(command, check):
-        folder = root / "results/jang_figure5/smoke"
-        assert command[2:] == ["marginalisation", str(folder)] and check
-        folder.mkdir(parents=True)
-        record = {"classes": [2], "milliseconds": {"a": [2.0], "b": [1.0]}}
-        record["versions"] = {"jax": "1", "device_kind": "abacus"}
-        (folder / "marginalisation.json").write_text(json.dumps(record))
-        commands.append(command)
-
-    monkeypatch.setattr(subprocess, "run", run)
-    for _ in range(2):
-        code, out, err = call(capsys, "--table=jang_figure5", "--budget=smoke")
-        assert (code, err) == (0, "") and "| 2 | 500.0 | 1000.0 | 2.0 | – |" in out
-    assert len(commands) == 1
 
 
 # Writes its arguments and where it may run, and exits with the index of its shard.

@@ -18,7 +18,7 @@ from experiments.cli import launch
 from experiments.engine import run_directory as workdir
 from experiments.engine.run_directory import write_json
 from experiments.reproduction import runs as engine
-from experiments.reproduction.runs import Cell
+from experiments.reproduction.cells import Cell
 
 # How ml_collections loads a config file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")

@@ -288,7 +288,7 @@ def test_figure_5_is_a_ratio_of_steps_per_second(results):
         "versions": {"jax": "1", "device_kind": "abacus"},
     }
     write_json(results / "jang_figure5/cpu/marginalisation.json", record)
-    lines = other_tables.make("jang_figure5", "cpu").splitlines()
+    lines = other_tables.figure_table("jang_figure5").splitlines()
     assert lines[2] == "| 2 | 250.0 | 250.0 | 1.0 | – |"
     assert lines[3] == "| 10 | 33.3 | 100.0 | 3.0 | 2.0 |"
 
@@ -300,7 +300,7 @@ def test_a_sweep_is_shown_with_what_was_trained(results):
     folder = results / "maddison_figure4/cpu"
     write_json(folder / "sweep.json", {"config": config, "points": [point]})
     (folder / "table.md").write_text("title\n\n| a |\n| --- |\n| 1 |\n")
-    lines = other_tables.make("maddison_figure4", "cpu").splitlines()
+    lines = other_tables.figure_table("maddison_figure4").splitlines()
     assert lines[:5] == ["title", "", "| a |", "| --- |", "| 1 |"]
     assert "20,000 steps of adam at 0.0003, batch 64, m = 1" in lines[-1]
     assert lines[-1].endswith("jax 1, abacus.")
