@@ -16,7 +16,7 @@ from experiments import vae
 from experiments.cli import launch
 from experiments.engine.run_directory import differences, flatten
 from experiments.engine.train import train
-from experiments.reproduction import make_tables, readme_tables, tables
+from experiments.reproduction import entries, make_tables, readme_tables
 from experiments.reproduction.readme_tables import EXPERIMENTS
 from experiments.reproduction.records import read_records
 
@@ -140,11 +140,7 @@ def test_the_commands_of_the_experiments_have_the_configs_of_their_records():
         experiment = words[2].removeprefix("experiments.")
         file = str(ROOT / f"configs/{experiment}.py")
         config = flatten(launch.parse(words[2:], experiment, file).config.to_dict())
-        (entry,) = (
-            entry
-            for entry in tables.read(table, "cpu")
-            if (entry.row.name, entry.estimator) == (row, estimator)
-        )
+        entry = entries.find(table, row, estimator)
         recorded = flatten(entry.records[0]["config"])
         same = (set(config) & set(recorded)) - free
         pairs = ({name: flat[name] for name in same} for flat in (config, recorded))

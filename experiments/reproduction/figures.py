@@ -8,7 +8,7 @@ from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from experiments import plots
-from experiments.reproduction import tables
+from experiments.reproduction import entries
 from experiments.reproduction.published import TABLES
 from gumbel.estimators import ESTIMATORS
 
@@ -21,9 +21,9 @@ def plot_estimators(name: str, budget: str, path: Path) -> None:
 
     The first column has full markers and makes the order, further ones hollow ones.
     """
-    entries, columns = tables.read(name, budget), TABLES[name].columns
-    rows = {entry.row.name: entry.row for entry in entries}
-    numbers = {column.label: tables.means(entries, column) for column in columns}
+    every, columns = entries.read(name, budget), TABLES[name].columns
+    rows = {entry.row.name: entry.row for entry in every}
+    numbers = {column.label: entries.means(every, column) for column in columns}
     order = _order(numbers[columns[0].label])
     places = {estimator: place for place, estimator in enumerate(reversed(order))}
     size = 2.6 * len(rows) + 1.5, 0.32 * len(order) + 1.2
@@ -42,7 +42,7 @@ def plot_estimators(name: str, budget: str, path: Path) -> None:
                     markerfacecolor=color if column == columns[0] else "white",
                     label=f"{column.label}, {'unbiased' if unbiased else 'biased'}",
                 )
-        axes.set(title=tables.label(row, "\n"), xlabel="nats")
+        axes.set(title=entries.label(row, "\n"), xlabel="nats")
         axes.grid(axis="both", color="0.9")
         axes.set_axisbelow(True)
     panels[0][0].set_yticks(list(places.values()), list(places))
@@ -67,7 +67,7 @@ def curves(name: str, budget: str) -> dict[str, dict[str, np.ndarray]]:
     S are the seeds whose records have a curve, and T the steps that all of them have.
     """
     rows: dict[str, dict[str, np.ndarray]] = {}
-    for entry in tables.read(name, budget):
+    for entry in entries.read(name, budget):
         seeds = [
             dict(
                 zip(record["curve"]["step"], record["curve"]["valid_nll"], strict=True)
@@ -78,7 +78,7 @@ def curves(name: str, budget: str) -> dict[str, dict[str, np.ndarray]]:
         if seeds:
             steps = sorted(set.intersection(*map(set, seeds)))
             values = [[seed[step] for step in steps] for seed in seeds]
-            row = rows.setdefault(tables.label(entry.row), {})
+            row = rows.setdefault(entries.label(entry.row), {})
             row[entry.estimator] = np.array([steps, *values])
     return rows
 

@@ -23,7 +23,7 @@ from absl import flags
 from experiments import REPOSITORY, ConfigError
 from experiments.cli.config import EXPERIMENTS
 from experiments.engine.run_directory import write_json
-from experiments.reproduction import figures, other_tables, records, tables
+from experiments.reproduction import entries, figures, other_tables, records, tables
 from experiments.reproduction.published import TABLES
 from experiments.reproduction.readme_tables import readme_tables
 
@@ -72,7 +72,7 @@ def _recorded() -> list[tuple[str, str, Path]]:
     return [
         (name, budget, records.RESULTS / name / budget)
         for name, budget in pairs
-        if tables.read(name, budget)
+        if entries.read(name, budget)
     ]
 
 

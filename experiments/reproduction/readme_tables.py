@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable
 
 from experiments.engine import report
-from experiments.reproduction import records, tables
+from experiments.reproduction import entries, records
 from experiments.reproduction.other_tables import OTHERS, OURS
 from experiments.reproduction.published import TABLES
 from experiments.reproduction.records import read_records
@@ -54,17 +54,11 @@ def expected() -> str:
     )
 
 
-def _entry(table: str, row: str, estimator: str) -> tables.Entry:
-    every = tables.read(table, "cpu")
-    (entry,) = (e for e in every if (e.row.name, e.estimator) == (row, estimator))
-    return entry
-
-
 def experiments() -> str:
     """The result of each experiment's command, beside the published number."""
     rows = []
     for title, *place in EXPERIMENTS:
-        entry = _entry(*place)
+        entry = entries.find(*place)
         column = TABLES[entry.table].columns[0]
         published = entry.published(column)
         minutes = entry.whole[0]["result"]["seconds"] / 60
@@ -87,30 +81,29 @@ def summary() -> str:
 
     Networks of [2] are trained with several numbers of samples m.
     """
-    networks: dict[tuple[str, str], list[tables.Entry]] = {}
+    networks: dict[tuple[str, str], list[entries.Entry]] = {}
     for name in SUMMARY:
         column = TABLES[name].columns[0]
-        for entry in tables.read(name, "cpu"):
+        for entry in entries.read(name, "cpu"):
             numbers = (entry.published(column), entry.mean(column))
             if entry.estimator == "gumbel_softmax" and None not in numbers:
                 network = re.sub("-m[0-9]+$", "", entry.row.name)
                 networks.setdefault((name, network), []).append(entry)
     rows, good = [], []
-    for (name, network), entries in networks.items():
+    for (name, network), every in networks.items():
         column = TABLES[name].columns[0]
-        good += [entry.mark(column) != tables.WORSE for entry in entries]
+        good += [entry.mark(column) != entries.WORSE for entry in every]
         here = [
-            f"{entry.mean(column):.1f} {entry.mark(column)}".strip()
-            for entry in entries
+            f"{entry.mean(column):.1f} {entry.mark(column)}".strip() for entry in every
         ]
-        configs = [entry.records[0]["config"] for entry in entries]
+        configs = [entry.records[0]["config"] for entry in every]
         rows.append(
             [
                 TABLES[name].title,
                 f"`{network}`",
                 ", ".join(f"{config['num_samples']}" for config in configs),
                 column.label,
-                ", ".join(f"{entry.published(column):.1f}" for entry in entries),
+                ", ".join(f"{entry.published(column):.1f}" for entry in every),
                 ", ".join(here),
                 f"{configs[0]['num_steps']:,}",
             ]

@@ -6,15 +6,15 @@ import re
 import pytest
 
 from experiments import REPOSITORY
-from experiments.reproduction import records, tables
+from experiments.reproduction import entries, records
 from experiments.reproduction.published import TABLES
 from gumbel.estimators import ESTIMATORS
 
 
 def numbers(table, column=0):
     """The means of a column of a table, by row and estimator, and the entries."""
-    entries = tables.read(table, "cpu")
-    return tables.means(entries, TABLES[table].columns[column])
+    every = entries.read(table, "cpu")
+    return entries.means(every, TABLES[table].columns[column])
 
 
 def first(row, count):
@@ -24,11 +24,7 @@ def first(row, count):
 
 def difference(table, row, estimator):
     """Our mean minus the published number."""
-    (entry,) = (
-        entry
-        for entry in tables.read(table, "cpu")
-        if (entry.row.name, entry.estimator) == (row, estimator)
-    )
+    entry = entries.find(table, row, estimator)
     column = TABLES[table].columns[0]
     return entry.mean(column) - entry.published(column)
 

@@ -12,8 +12,8 @@ import runs
 from experiments import ConfigError, Interrupted, vae
 from experiments.engine import run_directory as workdir
 from experiments.engine.step import init_state
+from experiments.reproduction import bounds, sweep
 from experiments.reproduction import runs as engine
-from experiments.reproduction import sweep
 
 # How ml_collections loads a config file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -229,7 +229,7 @@ def test_bounds_agree_with_enumeration():
             objective="soft_mass",
             eval_batch_size=5000,
         )
-        return sweep.bounds(task, config, state, 2)
+        return bounds.bounds(task, config, state, 2)
 
     def z(bound, truth):
         return abs(bound["nll"] + truth) / bound["nll_stderr"]

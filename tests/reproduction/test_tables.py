@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from experiments.reproduction import figures, make_tables, other_tables, tables
+from experiments.reproduction import entries, figures, make_tables, other_tables, tables
 from made_records import bound, table_lines, write
 
 VAE = "vae-categorical"
@@ -165,8 +165,8 @@ def test_what_a_step_costs_has_a_column_where_it_differs(results):
 
 def test_a_budget_is_a_table_of_its_own(results):
     write("jang_table1", VAE, "darn", {"test": bound(1.0)}, budget="paper")
-    assert tables.read("jang_table1", "cpu") == []
-    (entry,) = tables.read("jang_table1", "paper")
+    assert entries.read("jang_table1", "cpu") == []
+    (entry,) = entries.read("jang_table1", "paper")
     assert (entry.row.name, entry.estimator) == (VAE, "darn")
     text = tables.table("jang_table1", "paper")
     assert "500,000 steps of sgd" in text and "schedule.rate" in text
