@@ -24,7 +24,7 @@ from experiments import ConfigError, plots, semi_supervised, vae
 from experiments.cli.launch import run_script
 from experiments.data import datasets
 from experiments.reproduction import records
-from experiments.reproduction.quality_plot import show_gradient_quality
+from experiments.reproduction.figures import show_gradient_quality
 
 IMAGES = Path(__file__).parent / "images"
 SAMPLES = 10  # of a row, and rows of samples of a VAE

@@ -29,3 +29,10 @@ def table_lines(text):
 
 def bound(nll, **more):
     return {"nll": nll, "nll_1": nll + 10, "nll_stderr": 0.25} | more
+
+
+def write_later(nlls):
+    """Records of later_table1 with the nlls of seeds 0, 1, …, by row and estimator."""
+    for (row, estimator), values in nlls.items():
+        splits = [value and {"test": bound(value)} for value in values]
+        write("later_table1", row, estimator, *splits)

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import importlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,13 +102,11 @@ class Cell:
 
     def selection(self) -> list[dict[str, Any]] | None:
         """Values and validation of every point of the grid; None while one is left."""
-        files = [(values, point.file) for values, point in self._pairs()]
-        if not all(file.exists() for _, file in files):
+        files = [point.file for point in self.points()]
+        if not all(file.exists() for file in files):
             return None
-        return [values | json.loads(file.read_text()) for values, file in files]
-
-    def _pairs(self) -> Iterator[tuple[dict[str, Any], Run]]:
-        return zip(product(self.grid), self.points(), strict=True)
+        pairs = zip(product(self.grid), files, strict=True)
+        return [values | json.loads(file.read_text()) for values, file in pairs]
 
     def left(self) -> list[Run]:
         """The runs that are not done, in order; none where the whole grid diverged."""

@@ -43,8 +43,8 @@ from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.provenance import versions
 from experiments.engine.run_directory import write_json
 from experiments.engine.step import init_state
+from experiments.reproduction.figures import plot_gradient_quality
 from experiments.reproduction.probe import Probe, check_estimators, estimator_config
-from experiments.reproduction.quality_plot import plot_gradient_quality
 from gumbel import quality
 
 HEADER = (

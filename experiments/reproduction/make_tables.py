@@ -15,7 +15,6 @@ Tables are made from records and nothing else; a test fails when one differs:
 """
 
 import json
-import re
 from pathlib import Path
 
 from absl import flags
@@ -53,16 +52,14 @@ _NOTES = records.RESULTS / "notes.md"
 _CAPTIONS = REPOSITORY / "docs" / "images" / "captions.json"
 
 
-def _markers(name: str) -> tuple[str, str]:
-    return f"<!-- table: {name} -->", f"<!-- end: {name} -->"
-
-
 def fill(text: str) -> str:
     """A text with the tables between its markers made anew."""
     for name, make in readme_tables().items():
-        start, end = _markers(name)
-        pattern = re.compile(f"{re.escape(start)}.*?{re.escape(end)}", re.DOTALL)
-        text = pattern.sub(lambda _, m=make, s=start, e=end: f"{s}\n{m()}\n{e}", text)
+        start, end = f"<!-- table: {name} -->", f"<!-- end: {name} -->"
+        before, place, rest = text.partition(start)
+        _, place_end, after = rest.partition(end)
+        if place and place_end:
+            text = f"{before}{start}\n{make()}\n{end}{after}"
     return text
 
 
@@ -197,8 +194,3 @@ def main(argv: list[str]) -> None:
     plot()  # the page shows what is there
     for path, text in generated().items():
         path.write_text(text)
-    readme = (REPOSITORY / "README.md").read_text()
-    for name in readme_tables():
-        start, end = _markers(name)
-        if start not in readme:
-            print(f"README.md has no place for a table: give it {start} {end}")

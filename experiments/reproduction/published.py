@@ -101,23 +101,15 @@ _ROWS = _read_rows()
 
 def _later_rows(rows: Sequence[Row]) -> tuple[Row, ...]:
     """The rows of [1], with every estimator that can train them with m = 1."""
-
-    def can_train(estimator: str, variant: str) -> bool:
-        entry = ESTIMATORS[estimator]
-        # 2^200 or 10^20 joint values are too many to enumerate.
-        return (
-            estimator != "exact"
-            and entry.samples[0] == 1
-            and variant.capitalize() in entry.families
-        )
-
+    # 2^200 or 10^20 joint values are too many to enumerate.
+    able = {n: x for n, x in ESTIMATORS.items() if x.samples[0] == 1 and n != "exact"}
     return tuple(
         row._replace(
             name=f"later-{row.name}",
             published={
                 name: row.published.get(name, ())
-                for name in ESTIMATORS
-                if can_train(name, row.variant)
+                for name, entry in able.items()
+                if row.variant.capitalize() in entry.families
             },
         )
         for row in rows

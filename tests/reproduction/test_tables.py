@@ -1,13 +1,11 @@
 """Tables from made-up records: means, marks, orderings and conditions, by hand."""
 
 import csv
-import json
 
-import numpy as np
 import pytest
 
-from experiments.reproduction import entries, figures, make_tables, other_tables, tables
-from made_records import bound, table_lines, write
+from experiments.reproduction import entries, tables
+from made_records import bound, table_lines, write, write_later
 
 VAE = "vae-categorical"
 BITS, CLASSES = "later-vae-bernoulli", "later-vae-categorical"
@@ -184,12 +182,6 @@ def test_csv_has_every_number_in_a_column(results):
     assert (line["seeds"], line["diverged"]) == ("3", "1")
 
 
-def write_later(nlls):
-    for (row, estimator), values in nlls.items():
-        splits = [value and {"test": bound(value)} for value in values]
-        write("later_table1", row, estimator, *splits)
-
-
 def test_at_a_glance_there_is_a_row_an_estimator_and_a_column_a_network(results):
     write_later(
         {
@@ -209,147 +201,3 @@ def test_at_a_glance_there_is_a_row_an_estimator_and_a_column_a_network(results)
         "`relax`": ["yes", "(1 + n)·m", "–", "diverged"],
     }
     assert "m = 100, in nats, mean over 1 or 2 seeds. 20,000 steps of adam" in text
-
-
-def test_the_plot_has_the_best_estimators_on_top(results, saved):
-    write_later(
-        {
-            (BITS, "arm"): [107.0],  # 3 behind, and on one network only
-            (BITS, "nvil"): [105.0],  # 1 behind, and 9
-            (BITS, "gumbel_softmax"): [104.0],
-            (CLASSES, "nvil"): [109.0],
-            (CLASSES, "gumbel_softmax"): [100.0],
-        }
-    )
-    figures.plot_estimators("later_table1", "cpu", results / "estimators.png")
-    bits, classes = saved["estimators.png"].axes
-    names = [tick.get_text() for tick in bits.get_yticklabels()]
-    assert names == ["nvil", "arm", "gumbel_softmax"]  # from below
-    assert bits.get_title() == "vae\nbernoulli"
-    points = {line.get_label(): line.get_xydata() for line in bits.get_lines()}
-    np.testing.assert_allclose(points["test nll, unbiased"], [[105, 0], [107, 1]])
-    np.testing.assert_allclose(points["test nll, biased"], [[104, 2]])
-    np.testing.assert_allclose(points["L_1, biased"], [[114, 2]])
-    (point,) = classes.get_lines()[1].get_xydata()
-    np.testing.assert_allclose(point, [109, 0])
-
-
-def test_training_curves_are_means_over_the_seeds_that_have_them(results, saved):
-    def write_curves(row, estimator, *curves):
-        tests = [{"test": bound(105.0)}] * len(curves)
-        write("jang_table1", row, estimator, *tests)
-        for seed, values in enumerate(curves):
-            file = results / f"jang_table1/cpu/{row}-{estimator}-seed{seed}.json"
-            record = json.loads(file.read_text())
-            if values:
-                record["curve"] = {
-                    "step": [0, 10, 20][: len(values)],
-                    "valid_nll": values,
-                }
-            file.write_text(json.dumps(record))
-
-    write_curves("vae-bernoulli", "darn", [200.0, 120.0, 110.0], [202.0, 124.0])
-    write_curves("vae-bernoulli", "muprop", [201.0, 130.0, 120.0], None)
-    write_curves(VAE, "darn", None)
-    figures.plot_curves("jang_table1", "cpu", results / "curves.png")
-    (axes,) = saved["curves.png"].axes  # the only row that has some
-    lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
-    assert lines["darn"] == [[0, 201.0], [10, 122.0]]
-    assert lines["muprop"] == [[0, 201.0], [10, 130.0], [20, 120.0]]
-    (band,) = axes.collections
-    heights = {y for x, y in band.get_paths()[0].vertices if x == 10}
-    np.testing.assert_allclose(sorted(heights), [122 - 8**0.5, 122 + 8**0.5])
-    assert axes.get_ylim()[1] < 140 and axes.get_title() == "vae, bernoulli"
-
-
-def test_the_page_shows_curves_once_records_have_them(results, monkeypatch):
-    monkeypatch.setattr(make_tables, "REPOSITORY", results.parent)
-    monkeypatch.setattr(figures.plots, "save", lambda figure, path: path.touch())
-    write("jang_table1", VAE, "darn", {"test": bound(105.0)})
-    folder = results / "jang_table1/cpu"
-    make_tables.plot()
-    assert not list(folder.glob("*.png"))
-    curve = {"step": [0, 10], "valid_nll": [200.0, 110.0]}
-    write("jang_table1", VAE, "darn", {"test": bound(105.0)}, curve=curve)
-    make_tables.plot()
-    assert [path.name for path in folder.glob("*.png")] == ["curves.png"]
-    assert "jang_table1/cpu/curves.png" in make_tables.show_images(folder)
-
-
-def write_json(path, value):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value))
-
-
-def test_figure_5_is_a_ratio_of_steps_per_second(results):
-    record = {
-        "classes": [2, 10],
-        "milliseconds": {"marginalisation": [4.0, 30.0], "one sample": [4.0, 10.0]},
-        "versions": {"jax": "1", "device_kind": "abacus"},
-    }
-    write_json(results / "jang_figure5/cpu/marginalisation.json", record)
-    lines = other_tables.figure_table("jang_figure5").splitlines()
-    assert lines[2] == "| 2 | 250.0 | 250.0 | 1.0 | – |"
-    assert lines[3] == "| 10 | 33.3 | 100.0 | 3.0 | 2.0 |"
-
-
-def test_a_sweep_is_shown_with_what_was_trained(results):
-    config = {"num_steps": 20000, "optimizer": "adam", "learning_rate": 3e-4}
-    config |= {"batch_size": 64, "num_samples": 1}
-    point = {"versions": {"jax": "1", "device_kind": "abacus"}}
-    folder = results / "maddison_figure4/cpu"
-    write_json(folder / "sweep.json", {"config": config, "points": [point]})
-    (folder / "table.md").write_text("title\n\n| a |\n| --- |\n| 1 |\n")
-    lines = other_tables.figure_table("maddison_figure4").splitlines()
-    assert lines[:5] == ["title", "", "| a |", "| --- |", "| 1 |"]
-    assert "20,000 steps of adam at 0.0003, batch 64, m = 1" in lines[-1]
-    assert lines[-1].endswith("jax 1, abacus.")
-
-
-def test_bias_and_spread_of_every_estimator_in_a_row(results):
-    def row(name, temperature, bias):
-        numbers = {"bias": bias, "bias_noise": 0.1, "std": 2.0, "evaluations": "m"}
-        return {"estimator": name, "temperature": temperature, **numbers}
-
-    settings = {"reference": "exact", "repeats": 2000, "num_parameters": 3}
-    settings |= {"step": 5000, "warmup": 10}
-    record = {"rows": [row("a", 0.5, 0.7), row("a", 0.1, 0.05), row("b", None, 0.2)]}
-    record |= {"settings": settings, "versions": {"jax": "1", "device_kind": "abacus"}}
-    write_json(results / "gradient_quality/quality.json", record)
-    header, _, *lines, _, note = other_tables.quality_table().splitlines()
-    assert header == "| estimator | evaluations | no τ | τ = 0.1 | τ = 0.5 |"
-    assert lines == [
-        "| `a` | m | – | < 0.10 / 2.00 | 0.70 / 2.00 |",
-        "| `b` | m | 0.20 / 2.00 | – | – |",
-    ]
-    assert "2,000 draws of a gradient" in note and "10 batches to learn" in note
-
-
-BENCHMARK = {
-    "machine": {"cpu": "a processor", "cores": 2, "load": 0.25},
-    "versions": {"jax": "1.2", "torch": "3.4", "python": "3.99"},
-    "repeats": 7,
-    "start_up": {"--help": 1.25, "a first step": 7.04},
-    "networks": [
-        {
-            "name": "a network",
-            "milliseconds": {"this project": 2.0, "torch.compile": 5.0, "floor": 1.6},
-            "compile_seconds": {"this project": 1.23, "torch.compile": 8.9},
-            "evaluation_seconds": 12.0,
-        }
-    ],
-}
-
-
-def test_training_steps_as_rates_and_ratios_of_every_processor(results):
-    assert other_tables.training_tables() == "Not recorded yet."
-    other = BENCHMARK | {"machine": BENCHMARK["machine"] | {"cpu": "another"}}
-    for name, values in (("a", BENCHMARK), ("b", other)):
-        write_json(results / f"benchmark/{name}.json", values)
-    text = other_tables.training_tables()
-    assert "| steps/s | this project | torch.compile | × torch.compile | × fl" in text
-    assert text.count("| a network | 500 | 200 | 2.50 | 1.25 |") == 2
-    assert "| a network | 1.2 | 8.9 | 12 |" in text
-    assert "a processor, 2 cores, load 0.2 at the start" in text
-    assert "takes 1.2 s to --help, 7.0 s to a first step." in text
-    assert "another, 2 cores" in text and "jax 1.2, torch 3.4, Python 3.99" in text
