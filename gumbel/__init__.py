@@ -9,7 +9,7 @@ Functions from (key, arrays) to arrays; they compose with jit, grad and vmap.
 
 from importlib.metadata import PackageNotFoundError, version
 
-from gumbel import estimators, objectives, programs, schedules
+from gumbel import estimators, objectives, programs, quality, schedules
 from gumbel.conditionals import conditional_gumbel, conditional_logistic
 from gumbel.densities import (
     binary_concrete_log_prob,
@@ -58,6 +58,7 @@ __all__ = [
     "logit_binary_concrete_log_prob",
     "objectives",
     "programs",
+    "quality",
     "relaxed_top_k",
     "schedules",
     "straight_through",

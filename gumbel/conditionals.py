@@ -56,7 +56,7 @@ def conditional_gumbel(
     """
     _check_shape("one_hot", one_hot, logits)
     check_classes("logits", logits)
-    logits = class_logits(logits)
+    logits = class_logits(logits, relative=False)
     noise = gumbel_noise(key, logits.shape).astype(logits.dtype)
     chosen = jnp.asarray(one_hot) == 1
     of_class = jnp.where(chosen, noise, 0.0).sum(axis=-1, keepdims=True)

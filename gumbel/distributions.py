@@ -161,8 +161,11 @@ class Normal:
     scale: jax.Array
 
     def _parameters(self) -> tuple[jax.Array, jax.Array]:
+        """Both in one shape, that of the variables: each has noise of its own."""
         dtype = compute_dtype(self.loc, self.scale)
-        return jnp.asarray(self.loc, dtype), jnp.asarray(self.scale, dtype)
+        loc, scale = jnp.asarray(self.loc, dtype), jnp.asarray(self.scale, dtype)
+        shape = jnp.broadcast_shapes(loc.shape, scale.shape)
+        return jnp.broadcast_to(loc, shape), jnp.broadcast_to(scale, shape)
 
     def sample(self, key: jax.Array) -> jax.Array:
         """Draws loc + scale·ε, reparameterised, [B, ...]."""
@@ -173,11 +176,11 @@ class Normal:
 
     def mean(self) -> jax.Array:
         """The location, [B, ...]."""
-        return self.loc
+        return self._parameters()[0].astype(jnp.result_type(self.loc))
 
     def mode(self) -> jax.Array:
         """The location, [B, ...]."""
-        return self.loc
+        return self._parameters()[0].astype(jnp.result_type(self.loc))
 
     def value(self, point: jax.Array) -> jax.Array:
         """A sample is its own value."""

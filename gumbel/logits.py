@@ -18,6 +18,8 @@ from jax.typing import ArrayLike
 # Finite logits count as at most this large: noise is lost in any beyond 10⁸, and sums
 # and multiples of what remains are finite. `jnp.finfo(jnp.float32).min` is beyond.
 _LARGEST = 1e30
+# Noise added to more than this has less than 5 digits in float32.
+_LARGE = 100.0
 
 
 def compute_dtype(*arrays: ArrayLike) -> jnp.dtype:
@@ -41,14 +43,26 @@ def sum_variables(per_variable: jax.Array) -> jax.Array:
     return per_variable.sum(axis=tuple(range(1, per_variable.ndim)))
 
 
-def class_logits(logits: ArrayLike, axis: int = -1) -> jax.Array:
-    """Logits that are finite or −inf: beside a certain class, all others are −inf."""
-    logits = jnp.asarray(logits).astype(compute_dtype(logits))
+def class_logits(
+    logits: ArrayLike, axis: int = -1, *, relative: bool = True
+) -> jax.Array:
+    """Logits that are finite or −inf: beside a certain class, all others are −inf.
+
+    Args:
+        logits: [..., K] with K on `axis`.
+        axis: the class axis.
+        relative: whether large ones count from the largest, which changes no law:
+            noise that is added to 10⁸ is lost.
+    """
+    logits = bit_logits(logits)
     certain = jnp.isposinf(logits)
+    known = jnp.where(jnp.isnan(logits), -jnp.inf, jax.lax.stop_gradient(logits))
+    largest = known.max(axis, keepdims=True)
+    is_large = relative & (jnp.abs(largest) > _LARGE)
+    offset = jnp.where(is_large, finite(largest), 0.0)
     others = jnp.where(jnp.isnan(logits), logits, -jnp.inf)
-    among = certain.any(axis, keepdims=True)
-    logits = jnp.where(among, jnp.where(certain, 0.0, others), logits)
-    return bit_logits(logits)
+    only_certain = jnp.where(certain, 0.0, others)
+    return jnp.where(jnp.isposinf(largest), only_certain, logits - offset)
 
 
 def bit_logits(logits: ArrayLike) -> jax.Array:

@@ -89,6 +89,12 @@ def of_variables(
     return temperature if axis is None else jnp.expand_dims(temperature, axis)
 
 
+def _within_range(scores: jax.Array) -> jax.Array:
+    """Scores that did not overflow: infinite ones are those of infinite logits."""
+    most = jnp.finfo(scores.dtype).max / 2
+    return jnp.clip(scores, -most, most)
+
+
 @struct.dataclass
 class Relaxed:
     """A relaxed sample in log or logit space, and what it was made of.
@@ -134,7 +140,7 @@ def exp_concrete(
     logits = class_logits(logits, axis)
     temperature = of_variables(temperature, logits, axis)
     noise = gumbel_noise(key, logits.shape).astype(logits.dtype)
-    scores = (finite(logits) + noise) / temperature
+    scores = _within_range((finite(logits) + noise) / temperature)
     scores = jnp.where(jnp.isneginf(logits), -jnp.inf, scores)
     return Relaxed(jax.nn.log_softmax(scores, axis), logits, noise, temperature)
 
@@ -160,7 +166,7 @@ def logit_binary_concrete(
     logits = bit_logits(logits)
     temperature = of_variables(temperature, logits)
     noise = logistic_noise(key, logits.shape).astype(logits.dtype)
-    y = (finite(logits) + noise) / temperature
+    y = _within_range((finite(logits) + noise) / temperature)
     y = jnp.where(jnp.isinf(logits), jax.lax.stop_gradient(logits), y)
     return Relaxed(y, logits, noise, temperature)
 

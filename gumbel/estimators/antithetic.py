@@ -66,10 +66,12 @@ def _log_odds(distribution: Distribution) -> jax.Array:
 def _value(distribution: Distribution, bits) -> tuple[jax.Array, jax.Array]:
     """The value read off the bits, and the bits it depends on, [B, ..., J]."""
     if isinstance(distribution, Categorical):
+        # Of a single class there are no bits.
+        one = jnp.ones((*bits.shape[:-1], 1), bits.dtype)
         none_yet = jnp.cumprod(1.0 - bits, axis=-1)
-        seen = jnp.concatenate([jnp.ones_like(bits[..., :1]), none_yet], axis=-1)
+        seen = jnp.concatenate([one, none_yet], axis=-1)
         # The last class is a stick that always breaks.
-        breaks = jnp.concatenate([bits, jnp.ones_like(bits[..., :1])], axis=-1)
+        breaks = jnp.concatenate([bits, one], axis=-1)
         value, seen = seen * breaks, seen[..., :-1]
     else:
         value, seen = bits[..., 0], jnp.ones_like(bits)

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from gumbel import samplers
 from gumbel.checks import check_positive
 from gumbel.distributions import Bernoulli, Categorical, Distribution
 from gumbel.estimators.base import Estimator, Hyper, State, stateless
+from gumbel.logits import wide
 from gumbel.objectives import log_mean_exp
 from gumbel.programs import (
     Node,
@@ -92,8 +94,10 @@ def _sharpened(distribution: Distribution, hyper: Hyper) -> Distribution:
     check_positive("slope", hyper["slope"])
     if not isinstance(distribution, Bernoulli | Categorical):
         return distribution
-    slope = hyper["slope"]
-    return distribution.replace(logits=(slope * distribution.logits))
+    logits = wide(distribution.logits)
+    sharpened = jnp.asarray(hyper["slope"]).astype(logits.dtype) * logits
+    dtype = jnp.result_type(distribution.logits)
+    return distribution.replace(logits=sharpened.astype(dtype))
 
 
 gumbel_softmax = pathwise(

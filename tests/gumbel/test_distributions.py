@@ -129,6 +129,18 @@ def test_distributions_are_pytrees_that_jit_and_broadcast():
     np.testing.assert_array_equal(wide.logits, np.broadcast_to(P[0], (5, 3, 4)))
 
 
+def test_normals_whose_parameters_broadcast_have_noise_of_their_own():
+    loc, scale = jnp.zeros((1, 2)), jnp.ones((3, 2))
+    for normal in (
+        gumbel.Normal(loc, scale),
+        gumbel.Normal(scale, loc + 1.0),
+        gumbel.Normal(jnp.zeros(()), scale),
+    ):
+        assert len(np.unique(normal.sample(jax.random.key(0)))) == 6
+        shapes = {x.shape for x in (normal.mean(), normal.mode(), normal.entropy())}
+        assert shapes == {(3, 2)}
+
+
 def test_the_mode_is_the_likeliest_value():
     bits = gumbel.Bernoulli(jnp.asarray([[-0.1, 2.0, -3.0]]))
     np.testing.assert_array_equal(bits.mode(), [[0.0, 1.0, 0.0]])

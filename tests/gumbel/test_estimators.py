@@ -55,6 +55,21 @@ def test_a_loop_of_three_draws_by_enumeration(name):
     assert_truth(name, TOYS["loop-2"])
 
 
+@pytest.mark.parametrize("name", [n for n in NAMES if draws_classes(n)])
+def test_a_single_class_is_certain(name):
+    def program(logits):
+        def run(draw):
+            return 3.0 * draw("z", gumbel.Categorical(logits)).value.sum(axis=(1, 2))
+
+        return run
+
+    f = gumbel.value_and_grad(name, program, num_samples=samples_of(name))
+    key, logits = jax.random.key(0), jnp.ones((2, 2, 1))
+    estimate = f(key, logits, state=f.init(key, logits))
+    np.testing.assert_allclose(estimate.bound, 6.0, rtol=1e-6)
+    np.testing.assert_allclose(estimate.grads, 0.0, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", [n for n in NAMES if not ESTIMATORS[n].samples[1]])
 def test_the_multi_sample_bound_by_enumeration(name):
     toy, m = TOYS["3-2-elbo" if draws_classes(name) else "2-2-cost"], 2

@@ -197,3 +197,20 @@ def test_gaussian_draws_are_reparameterised():
 
     grads = many_estimates("gumbel_softmax", toy, repeats=10_000)(None, {})[1]
     assert worst_z(grads, jax.grad(expected_bound)(params)) < 5
+
+
+def test_a_sharpened_draw_keeps_the_dtype_of_its_logits():
+    def program(logits):
+        def run(draw):
+            value = draw("z", gumbel.Bernoulli(logits)).value
+            assert value.dtype == logits.dtype
+            return value.sum(axis=1)
+
+        return run
+
+    f = gumbel.value_and_grad("slope_annealed_st", program)
+    logits = jnp.zeros((2, 3), jnp.bfloat16)
+    with jax.numpy_dtype_promotion("strict"):
+        # As traced in a jitted step.
+        grads = f(jax.random.key(0), logits, slope=jnp.float32(2.0)).grads
+    np.testing.assert_allclose(np.float32(grads), 2.0 * 0.25 / 2, rtol=1e-2)

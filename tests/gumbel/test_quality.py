@@ -73,3 +73,8 @@ def test_zero_rows_counts_saturated_softmaxes():
     stderr = np.sqrt(expected * (1 - expected) / 2000)
     assert abs(shares[2] - expected) < 5 * np.sqrt(2) * stderr
     assert share("straight_through", 0.01) == 0.0
+
+
+def test_it_is_imported_with_the_package():
+    # Here it was imported by name; a user writes gumbel.quality.
+    assert "quality" in gumbel.__all__

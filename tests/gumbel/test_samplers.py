@@ -201,6 +201,46 @@ def test_samples_are_invariant_to_a_shift_of_the_logits():
     )
 
 
+@pytest.mark.parametrize("offset", [1e7, -1e9, np.finfo(np.float32).max])
+def test_large_logits_do_not_absorb_the_noise(offset):
+    # Offsets whose sum with the logits is exact: 0 and 4, or the same for all classes.
+    logits = jnp.asarray([0.0, 4.0, 0.0] if offset == 1e7 else [0.0] * 3)
+
+    def draws(key, logits):
+        max_key, softmax_key, point_key = jax.random.split(key, 3)
+        relaxed, hotter = (gumbel.Categorical(logits).relax(t) for t in (0.5, 0.7))
+        point = relaxed.sample(point_key)
+        return (
+            gumbel.gumbel_max(max_key, logits),
+            gumbel.gumbel_softmax(softmax_key, logits, 0.5),
+            relaxed.log_prob(point),
+            hotter.log_prob(point),
+            gumbel.exp_concrete_log_prob(point.y, logits, 0.7),
+        )
+
+    def draw(logits):
+        keys = jax.random.split(jax.random.key(18), 100)
+        return jax.jit(jax.vmap(draws, (0, None)))(keys, logits)
+
+    for far, near in zip(draw(logits + offset), draw(logits), strict=True):
+        np.testing.assert_allclose(far, near, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("temperature", [1e-3, 1e-9, 1e-30])
+@pytest.mark.parametrize("large", [1e9, np.finfo(np.float32).max])
+def test_large_logits_at_a_small_temperature(large, temperature):
+    # A finite number is no mask: its density is that of any class, and not of none.
+    for logits in ([[0.0, -large, 1.0]], [[large, 0.0, 0.0]]):
+        law = gumbel.Categorical(jnp.asarray(logits)).relax(temperature)
+        point = law.sample(jax.random.key(0))
+        np.testing.assert_array_equal(law.value(point), np.eye(3)[[np.argmax(logits)]])
+        assert np.isfinite(law.log_prob(point)).all()
+    law = gumbel.Bernoulli(jnp.asarray([large, -large])).relax(temperature)
+    point = law.sample(jax.random.key(0))
+    np.testing.assert_array_equal(law.value(point), [1.0, 0.0])
+    assert np.isfinite(law.log_prob(point)).all()
+
+
 @pytest.mark.parametrize(("dtype", "scale"), [(jnp.float32, 1e4), (jnp.bfloat16, 1e2)])
 @pytest.mark.parametrize("temperature", [1e-3, 0.1, 1.0, 1e3])
 def test_values_and_gradients_are_finite_at_extremes(dtype, scale, temperature):
