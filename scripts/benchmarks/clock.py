@@ -36,7 +36,9 @@ def medians(functions: dict[str, Callable], *args) -> dict[str, float]:
     return time_in_turns(functions, *args)[1]
 
 
-def print_ratios(title: str, seconds: dict[str, float], count: int = 1) -> None:
+def print_ratios(
+    title: str, conditions: str, seconds: dict[str, float], count: int = 1
+) -> None:
     """Prints microseconds, of one of `count`, and their ratio to the first, ours."""
     ours = next(iter(seconds.values()))
     rows = [
@@ -44,12 +46,8 @@ def print_ratios(title: str, seconds: dict[str, float], count: int = 1) -> None:
         for name, value in seconds.items()
     ]
     print(report.markdown([title, "µs", "time / ours"], rows), end="\n\n")
-
-
-def print_conditions(what: str) -> None:
-    """Prints what was measured, on what."""
     print(
-        f"{what}, median of {REPEATS}, jax {jax.__version__}, "
+        f"{conditions}, median of {REPEATS}, jax {jax.__version__}, "
         f"{jax.devices()[0].device_kind}, {processor()['cpu']}"
     )
 

@@ -11,10 +11,11 @@ from configs.semi_supervised import get_config
 from experiments.models import conv
 from gumbel import inverse_cdf, samplers
 from gumbel.objectives import bernoulli_log_likelihood
-from scripts.benchmarks.clock import medians, print_conditions, print_ratios
+from scripts.benchmarks.clock import medians, print_ratios
 
 DRAWS = 200
 SHAPE = (100, 20, 10)  # of a training step
+CONDITIONS = f"{SHAPE}, {DRAWS} draws"
 IMAGES = (1600, 784)
 # The sides of MNIST, padded where they are odd.
 SIDES, BATCH = (28, 14, 8, 4), 100
@@ -46,10 +47,9 @@ def noise() -> None:
         name: _many(lambda key, draw=draw: draw(key, SHAPE))
         for name, draw in draws.items()
     }
-    print_ratios("noise, a draw", medians(functions), DRAWS)
     # From the inverse of the largest uniform number that each can draw.
     print(f"largest: ours {32 * np.log(2):.1f}, low 15.9, high further")
-    print_conditions(f"{SHAPE}, {DRAWS} draws")
+    print_ratios("noise, a draw", CONDITIONS, medians(functions), DRAWS)
 
 
 def categorical() -> None:
@@ -58,8 +58,7 @@ def categorical() -> None:
     logits = jax.random.normal(jax.random.key(1), (DRAWS, *SHAPE))
     draws = {"categorical": inverse_cdf.categorical, "gumbel_max": samplers.gumbel_max}
     seconds = medians({name: _many(draw) for name, draw in draws.items()}, logits)
-    print_ratios("sampler, a draw", seconds, DRAWS)
-    print_conditions(f"{SHAPE}, {DRAWS} draws")
+    print_ratios("sampler, a draw", CONDITIONS, seconds, DRAWS)
 
 
 def likelihood() -> None:
@@ -75,9 +74,8 @@ def likelihood() -> None:
         name: jax.jit(jax.value_and_grad(lambda y, x, f=f: f(y, x).mean()))
         for name, f in functions.items()
     }
-    print_ratios("likelihood", medians(values, logits, pixels))
-    print_ratios("likelihood with its gradient", medians(gradients, logits, pixels))
-    print_conditions(f"{IMAGES}")
+    for title, compared in (("likelihood", values), ("with its gradient", gradients)):
+        print_ratios(title, f"{IMAGES}", medians(compared, logits, pixels))
 
 
 def convolutions() -> None:
@@ -95,8 +93,8 @@ def convolutions() -> None:
         "XLA's own": _network(conv._plain_down, conv._plain_up),
     }
     arrays = list(map(jnp.asarray, kernels)), jnp.asarray(images)
-    print_ratios("convolutions", medians(functions, *arrays))
-    print_conditions(f"three layers down, three up, batch {BATCH}, with the gradient")
+    conditions = f"three layers down, three up, batch {BATCH}, with the gradient"
+    print_ratios("convolutions", conditions, medians(functions, *arrays))
 
 
 def _network(down: Callable, up: Callable) -> Callable:

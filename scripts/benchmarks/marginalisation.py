@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from configs.semi_supervised import get_config
 from experiments import plots, semi_supervised
 from experiments.data import datasets
-from experiments.engine import report
 from experiments.engine.provenance import versions
 from experiments.engine.run_directory import write_json
-from scripts.benchmarks.clock import medians, print_conditions
+from experiments.reproduction.other_tables import figure5
+from scripts.benchmarks.clock import medians
 from scripts.benchmarks.training import turns
 
 NUM_CLASSES, STEPS = (2, 5, 10, 20, 50, 100), 5
@@ -53,20 +53,12 @@ def marginalisation(out: Path) -> None:
         name: np.polyfit(NUM_CLASSES, cost, 1, w=1 / np.asarray(cost))[::-1].tolist()
         for name, cost in costs.items()
     }
-    rows = [
-        [f"{k}", *(f"{1e3 / ms:.1f}" for ms in pair), f"{pair[0] / pair[1]:.2f}"]
-        for k, *pair in zip(NUM_CLASSES, *costs.values(), strict=True)
-    ]
-    columns = ["classes", *(f"{name}, steps/s" for name in INFERENCE), "speed-up"]
-    print(report.markdown(columns, rows))
-    for name, (a, b) in fits.items():
-        print(f"{name}: {a:.2f} + {b:.3f}·K ms a step")
     out.mkdir(parents=True, exist_ok=True)
     plot_costs(costs, fits, out / "marginalisation.png")
     values = {"classes": NUM_CLASSES, "milliseconds": costs, "a_and_b": fits}
     values["versions"] = versions(mnist.checksum)
     write_json(out / "marginalisation.json", values)
-    print_conditions(f"M2, {STEPS} steps a call, mlp, batch 100")
+    print(figure5(out))
 
 
 def plot_costs(
