@@ -294,7 +294,8 @@ def make_plot(model: m2.M2, images: Images, has_style: bool) -> Callable:
     x, true = jnp.asarray(images.pixels.expected("valid")), images.true["valid"]
     num_classes = model.num_classes
 
-    def plot(params: Any, key: jax.Array, directory: Path) -> None:
+    def plot(params: Any, key: jax.Array, directory: Path, slope=1.0) -> None:
+        del slope  # It changes no most probable class.
         predicted = classify(params, x)[:, 0].argmax(axis=1)
         path = directory / "confusion.png"
         plots.plot_confusion(true, predicted, num_classes, path)
@@ -330,7 +331,11 @@ class Trained(trained.Trained):
         return make_model(self.config.model, num_classes, np.full(num_pixels, 0.5))
 
     def class_probabilities(self, images: Any) -> jax.Array:
-        """q(y|x) of images [n, S, S] or [n, D], [n, K]."""
+        """q(y|x) of images [n, S, S] or [n, D], [n, K], trained to classify.
+
+        Of `slope_annealed_st` it is not the distribution that draws are from, which
+        has the same most probable class.
+        """
         x = trained.to_pixels(images)
         return jax.nn.softmax(
             m2.over_images(self.model, "classify")(self.params, x)[:, 0]

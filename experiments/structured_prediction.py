@@ -125,15 +125,17 @@ def rules() -> dict[str, Rule]:
 # One compilation for all predictions of a network.
 @functools.lru_cache(maxsize=4)
 def make_predict(model: StochasticNet, family: Family, num_samples: int) -> Callable:
-    """Makes (params, key, upper [B, D]) -> means of the lower half, [samples, B, D]."""
+    """Makes (params, key, upper [B, D], slope) -> lower means, [samples, B, D]."""
 
-    def predict(params, key, upper):
+    def predict(params, key, upper, slope=1.0):
         def sample(key):
             keys = iter(jax.random.split(key, model.num_layers))
             logits = model.apply(
                 params,
                 upper,
-                lambda name, logits: family.distribution(logits).sample(next(keys)),
+                lambda _, logits: family.distribution(slope * logits).sample(
+                    next(keys)
+                ),
             )
             return jax.nn.sigmoid(logits)
 
@@ -147,8 +149,8 @@ def make_plot(model: StochasticNet, family: Family, images: np.ndarray) -> Calla
     predict = make_predict(model, family, MEAN_SAMPLES)
     upper, _ = halves(images)
 
-    def plot(params: Any, key: jax.Array, directory: Path) -> None:
-        samples = predict(params, key, upper)
+    def plot(params: Any, key: jax.Array, directory: Path, slope=1.0) -> None:
+        samples = predict(params, key, upper, slope)
         completed = [
             np.concatenate([upper, lower], axis=1) for lower in samples[:COMPLETIONS]
         ]
@@ -184,7 +186,8 @@ class Trained(trained.Trained):
         """
         x = trained.to_pixels(upper)
         family = FAMILIES[self.config.model.family]
-        lower = make_predict(self.model, family, n)(self.params, key, x)
+        predict = make_predict(self.model, family, n)
+        lower = predict(self.params, key, x, self.slope)
         side = math.isqrt(2 * x.shape[1])
         return lower.swapaxes(0, 1).reshape(len(x), n, side // 2, side)
 

@@ -216,26 +216,26 @@ def sample_pixels(model: DiscreteVae, family: Family, params, key, n: int) -> ja
 
 def make_plot(model: DiscreteVae, family: Family, images: np.ndarray) -> Callable:
     """Makes the plots of samples, reconstructions and latent usage on images [n, D]."""
-    program = make_program(model, family)
     columns = min(10, len(images))
     rows = min(3, len(images) // columns)
     shown = rows * columns
 
     @jax.jit
-    def compute(params, key):
+    def compute(params, key, slope):
         posterior_key, sample_key = jax.random.split(key)
         samples = sample_pixels(model, family, params, sample_key, 100)
-        _, nodes = interpret(program(params, images), posterior_key, hard())
-        codes = nodes[model.layer_names[0]].value[:shown]
-        decoded = jax.nn.sigmoid(model.apply(params, codes, method="decode"))
-        probabilities = {
-            name: family.probabilities(node.distribution.logits)
-            for name, node in nodes.items()
-        }
-        return samples, decoded, probabilities
+        below, probabilities = images, {}
+        for layer, name in enumerate(model.layer_names):
+            logits = slope * model.apply(params, below, layer, method="encode")
+            layer_key = jax.random.fold_in(posterior_key, layer)
+            below = family.distribution(logits).sample(layer_key)
+            probabilities[name] = family.probabilities(logits)
+            if layer == 0:
+                decoded = model.apply(params, below[:shown], method="decode")
+        return samples, jax.nn.sigmoid(decoded), probabilities
 
-    def plot(params: Any, key: jax.Array, directory: Path) -> None:
-        samples, decoded, probabilities = compute(params, key)
+    def plot(params: Any, key: jax.Array, directory: Path, slope=1.0) -> None:
+        samples, decoded, probabilities = compute(params, key, slope)
         plots.plot_image_grid(
             samples, 10, directory / "samples.png", "decoded samples of the prior"
         )
@@ -278,7 +278,7 @@ class Trained(trained.Trained):
         """The distribution q(z|x) of the code of images [n, S, S] or [n, D]."""
         x = trained.to_pixels(images)
         logits = self.model.apply(self.params, x, method="encode")
-        return self.family.distribution(logits)
+        return self.family.distribution(self.slope * logits)
 
     def encode(self, images: Any) -> jax.Array:
         """The most probable codes of images [n, S, S] or [n, D]."""

@@ -135,7 +135,7 @@ def task(program=program, init=init, num_examples: int = 24, plot=None) -> Task:
         data={"images": jnp.asarray(images)},
         batch=lambda key, rows: (rows["images"].astype(jnp.float32),),
         evaluation={"valid": (floats[:18],), "test": (floats[6:],)},
-        plot=plot or (lambda params, key, directory: None),
+        plot=plot or (lambda params, key, directory, slope: None),
         checksum="c0ffee",
     )
 

@@ -48,7 +48,11 @@ def loaded(tmp_path, monkeypatch):
             state.best_params,
         )
         write_json(tmp_path / "config.json", config.to_dict())
-        Checkpoints(tmp_path / "checkpoints").save(state.replace(best_params=best), 0)
+        write_json(
+            tmp_path / "versions.json", {"num_examples": len(noise.train.labels)}
+        )
+        state = state.replace(best_params=best, best_step=jnp.asarray(12))
+        Checkpoints(tmp_path / "checkpoints").save(state, 0)
         monkeypatch.setattr(datasets, "load", None)  # no data set is read
         run = experiments.load(tmp_path)
         jax.tree.map(np.testing.assert_array_equal, run.params, best)
@@ -99,15 +103,32 @@ def test_images_in_every_form(loaded):
     square = images.reshape(3, 28, 28)
     for same in (square, square / 255, np.float32(images / 255), jnp.asarray(images)):
         np.testing.assert_array_equal(run.encode(same), codes)
+    np.testing.assert_array_equal(run.encode(images.astype(int)), codes)
     ones = run.encode(images > 127)
-    np.testing.assert_array_equal(run.encode(np.float32(images > 127)), ones)
-    for wrong in (images * 1.0, images.astype(int), images / 255 - 0.5):
+    for kind in (np.float32, np.uint8, int):
+        np.testing.assert_array_equal(run.encode((images > 127).astype(kind)), ones)
+    wrongs = (images * 1.0, images.astype(int) - 9, images / 255 - 0.5, images * 1j)
+    for wrong in wrongs:
         with pytest.raises(ValueError, match="images"):
             run.encode(wrong)
 
 
-def test_structured_prediction(loaded):
-    run, images = loaded("sp", "bernoulli", model__num_variables=2)
+# Two epochs of six batches are behind the best step, 12.
+SLOPES = {"gumbel_softmax": 1.0, "slope_annealed_st": 2.0}
+
+
+@pytest.mark.parametrize("estimator", SLOPES)
+def test_posterior_at_the_slope_that_the_bound_is_evaluated_at(estimator, loaded):
+    run, images = loaded("vae", "bernoulli", estimator=estimator, slope__rate=0.5)
+    logits = dense(run, "encoder", 0, images / 255)
+    expected = SLOPES[estimator] * logits
+    np.testing.assert_allclose(run.posterior(images).logits, expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize("estimator", SLOPES)
+def test_structured_prediction(estimator, loaded):
+    fields = {"model__num_variables": 2, "slope__rate": 0.5, "estimator": estimator}
+    run, images = loaded("sp", "bernoulli", **fields)
     upper = images[:, :392]
     lower = run.predict(jax.random.key(0), upper.reshape(3, 14, 28), 2000)
     assert lower.shape == (3, 2000, 14, 28)
@@ -115,7 +136,7 @@ def test_structured_prediction(loaded):
     codes = np.array([[0, 0], [0, 1], [1, 0], [1, 1]])
 
     def masses(part, h):
-        ones = sigmoid(dense(run, part, 0, h))[:, None]
+        ones = sigmoid(SLOPES[estimator] * dense(run, part, 0, h))[:, None]
         return np.where(codes, ones, 1 - ones).prod(axis=2)
 
     second = masses("z1", upper / 255) @ masses("z2", codes)

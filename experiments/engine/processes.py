@@ -43,8 +43,8 @@ def open_streams() -> None:
         except OSError:
             # Otherwise the next file to be opened would get its number and its output.
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
-    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
-    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
+    sys.stdout = sys.stdout or open(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or open(2, "w", encoding="utf-8", closefd=False)
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")  # ASCII has no ±.
 
@@ -53,7 +53,7 @@ def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags that say which processes a run has."""
     meaning = "many processes as one run, on a trusted network"
     flags.DEFINE_boolean("multihost", False, meaning, flag_values=values)
-    meaning = "HOST:PORT of process 0, unless the cluster tells"
+    meaning = "HOST:PORT where process 0 listens"
     flags.DEFINE_string("coordinator", None, meaning, flag_values=values)
     meaning = "number of all processes"
     flags.DEFINE_integer("num_processes", None, meaning, 1, flag_values=values)
@@ -71,43 +71,37 @@ def start(values: flags.FlagValues) -> None:
         ConfigError: if it is not clear which processes these are, or not all of them
             join within START_SECONDS.
     """
-    names = ("coordinator", "num_processes", "process_id")
-    given = {name: values[name].value for name in names if values[name].present}
-    if given and not (values.multihost and len(given) == len(names)):
-        raise ConfigError(
-            f"--{next(iter(given))}: must be given with --multihost, and "
-            "--coordinator, --num_processes and --process_id together"
-        )
-    if given and values.process_id >= values.num_processes:
-        raise ConfigError(
-            f"--process_id={values.process_id}: must be below "
-            f"--num_processes={values.num_processes}"
-        )
-    if not values.multihost:
+    names = ("multihost", "coordinator", "num_processes", "process_id")
+    present = [name for name in names if values[name].present]
+    if not present:
         return
-    print(f"joining the processes of the run, for at most {START_SECONDS} s")
-    if given:
-        rendezvous.meet(*(values[name].value for name in names), START_SECONDS)
+    if len(present) < len(names):
+        raise ConfigError(f"--{present[0]}: needs --{' and --'.join(names)}")
+    address, count, index = (values[name].value for name in names[1:])
+    if index >= count:
+        raise ConfigError(
+            f"--process_id={index}: must be below --num_processes={count}"
+        )
+    print(
+        f"joining the processes of the run, for at most {START_SECONDS} s", flush=True
+    )
+    rendezvous.meet(address, count, index, START_SECONDS)
     # It would swallow SIGTERM, which is ours.
     jax.config.update("jax_enable_preemption_service", False)
     try:
         jax.distributed.initialize(
-            values.coordinator,
-            values.num_processes,
-            values.process_id,
+            address if index == 0 else rendezvous.relay(address),
+            count,
+            index,
             initialization_timeout=START_SECONDS,
             # By default it listens on every interface of the machine.
-            coordinator_bind_address=values.coordinator,
+            coordinator_bind_address=address,
         )
-    except (RuntimeError, ValueError) as error:
+    except RuntimeError as error:
         reason = str(error).partition("\n")[0]
-        raise ConfigError(
-            f"--multihost: not all processes were found ({reason}): start all of them "
-            "within a minute, with the same --coordinator=HOST:PORT and "
-            "--num_processes, and a --process_id each"
-        ) from error
+        raise ConfigError(f"--multihost: not all processes came ({reason})") from error
     if not is_first():
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def is_first() -> bool:

@@ -69,9 +69,12 @@ class Recorder:
         stop: Callable[[], None] = lambda: None,
     ) -> np.ndarray:
         """The bounds L_m of the parameters of a step, [n], in nats."""
+        return self.evaluator(params, split, num_samples, stop, self.network(step))
+
+    def network(self, step: int) -> dict[str, jax.Array]:
+        """The hyper-parameters of the network that is evaluated at a step."""
         hyper = hyper_parameters(self.config)
-        hyper = network_hyper(self.task, self.config, hyper, step)
-        return self.evaluator(params, split, num_samples, stop, hyper)
+        return network_hyper(self.config, self.task.num_examples, hyper, step)
 
     def validate(self, params, step: int) -> dict[str, float]:
         """The `valid_…` metrics of the parameters of a step."""
@@ -132,7 +135,7 @@ def claim_directory(
     """
 
     def claim_first() -> None:
-        made_with = versions(task.checksum)
+        made_with = versions(task.checksum) | {"num_examples": task.num_examples}
         stack.enter_context(claim(workdir, config.to_dict(), made_with, announce))
         (workdir / "diverged.json").unlink(missing_ok=True)
 

@@ -1,8 +1,9 @@
 """The meeting of a run's processes before JAX connects them.
 
-JAX aborts with a stack trace where an address is wrong or a process is missing. Here
-each process first reports to process 0 at the coordinator's address, which is thereby
-checked, and the connection stays: its end tells at once that a process has ended.
+JAX aborts with a stack trace where an address is wrong or a process is missing or ends.
+Here each process first reports to process 0 at the coordinator's address, which is
+thereby checked, and the connection stays: its end tells at once that a process has
+ended. JAX's own connections go through a relay, which keeps their end from it.
 """
 
 import atexit
@@ -21,7 +22,7 @@ from experiments import ConfigError
 
 # Held by the thread that ends the process, so that one alone says why.
 _ending = threading.Lock()
-_peers: list[socket.socket] = []
+_peers: dict[int, socket.socket] = {}
 _DONE, _FAILED = b".", b"!"
 
 
@@ -38,23 +39,27 @@ def meet(address: str, num_processes: int, process_id: int, seconds: float) -> N
         ConfigError: if the address is wrong, or not all processes come in time.
     """
     flag, deadline = f"--coordinator={address}", time.monotonic() + seconds
-    host, _, port = address.rpartition(":")
+    host, port = _split(address)
     if not (host and port.isdecimal() and port.isascii() and 0 < int(port) < 2**16):
         raise ConfigError(f"{flag}: must be HOST:PORT, the port from 1 to 65535")
     try:
-        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise ConfigError(f"{flag}: no such host ({error})") from error
     if process_id == 0:
         peers = _receive(flag, found, num_processes, deadline)
     else:
-        where = host.strip("[]"), int(port)
-        peers = {0: _report(flag, where, num_processes, process_id, deadline)}
-    _peers.extend(peers.values())
+        peers = {0: _report(flag, (host, port), num_processes, process_id, deadline)}
+    _peers.update(peers)
     atexit.register(_tell_peers, _DONE)
     for number, peer in peers.items():
         peer.settimeout(None)
         threading.Thread(target=_watch, args=(number, peer), daemon=True).start()
+
+
+def _split(address: str) -> tuple[str, str]:
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), port
 
 
 def _receive(
@@ -101,7 +106,7 @@ def _listen(flag: str, found: list) -> socket.socket:
 
 def _report(
     flag: str,
-    where: tuple[str, int],
+    where: tuple[str, str],
     num_processes: int,
     process_id: int,
     deadline: float,
@@ -137,8 +142,35 @@ def _read_line(peer: socket.socket, seconds: float) -> str:
         return ""
 
 
+def relay(address: str) -> str:
+    """A local address whose connections go on to another one, and outlive theirs.
+
+    Where the connection to process 0 ends, JAX aborts, before the process can say why.
+    """
+    server = socket.create_server(("localhost", 0))
+
+    def copy(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(2**16):
+                target.sendall(data)
+
+    def accept() -> None:
+        while True:
+            near = server.accept()[0]
+            try:
+                far = socket.create_connection(_split(address))
+            except OSError:  # It does not listen yet; JAX tries again.
+                near.close()
+                continue
+            for pair in ((near, far), (far, near)):
+                threading.Thread(target=copy, args=pair, daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    return f"localhost:{server.getsockname()[1]}"
+
+
 def _tell_peers(message: bytes) -> None:
-    for peer in _peers:
+    for peer in _peers.values():
         with contextlib.suppress(OSError):
             peer.sendall(message)
 
@@ -160,7 +192,7 @@ def end(reason: str | Exception) -> NoReturn:
         reason = f"error: {reason}: start all of them again: they continue"
         print(reason, file=sys.stderr)
     sys.stderr.flush()
-    if _peers:
-        _tell_peers(_FAILED)
-        time.sleep(0.5)  # They end before JAX notices, which aborts them.
+    _tell_peers(_FAILED)
+    if 0 not in _peers:
+        time.sleep(0.5)  # The others are through before JAX's server is gone.
     os._exit(1)

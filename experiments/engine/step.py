@@ -81,7 +81,7 @@ def make_train_step(task: Task, config) -> Callable:
         args = task.batch(batch_key, rows)
         annealed = {
             "temperature": temperature_schedule(state.hyper)(state.step),
-            **network_hyper(task, config, state.hyper, state.step),
+            **network_hyper(config, task.num_examples, state.hyper, state.step),
         }
         bound, grads, estimator_state = estimate(
             noise_key,
@@ -118,14 +118,22 @@ def make_train_step(task: Task, config) -> Callable:
     return train_step
 
 
-def network_hyper(task: Task, config, hyper: Mapping[str, Any], step) -> dict:
+def network_hyper(
+    config, num_examples: int, hyper: Mapping[str, Any], step
+) -> dict[str, jax.Array]:
     """The estimator's hyper-parameters that the evaluated network depends on, too.
 
     The slope of slope-annealed straight-through at a step; nothing for the others.
+
+    Args:
+        config: of the run; its static fields are read.
+        num_examples: of the training set.
+        hyper: of the state.
+        step: the step.
     """
     if "slope" not in gumbel.estimators.ESTIMATORS[config.estimator].hyper:
         return {}
-    steps_per_epoch = task.num_examples // config.batch_size
+    steps_per_epoch = num_examples // config.batch_size
     slope = gumbel.schedules.linear(1.0, **hyper["slope"], every=steps_per_epoch)
     return {"slope": slope(step)}
 

@@ -25,7 +25,8 @@ class Task:
         batch: (key, rows of data) -> the program's arguments for one step.
         evaluation: the program's arguments for each of "train", "valid" and "test",
             all examples.
-        plot: (params, key, directory) -> None, writes the figures of the model.
+        plot: (params, key, directory, slope) -> None, writes the figures of the model,
+            whose logits of hard draws have a slope, by `step.network_hyper` or 1.
         checksum: SHA-256 of the data set.
         track: (key, params, *args) -> params with updated running averages over
             batches, where a model has any: no gradient reaches these.
@@ -43,7 +44,7 @@ class Task:
     data: Mapping[str, jax.Array]
     batch: Callable[[jax.Array, Mapping[str, jax.Array]], tuple]
     evaluation: Mapping[str, tuple[jax.Array, ...]]
-    plot: Callable[[Any, jax.Array, Path], None]
+    plot: Callable[[Any, jax.Array, Path, jax.Array | float], None]
     checksum: str
     track: Callable[..., Any] = lambda key, params, *args: params
     supervised: Callable[[jax.Array, Any], jax.Array] | None = None

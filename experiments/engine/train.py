@@ -209,4 +209,5 @@ def _plot(run: Recorder, state: TrainState) -> None:
     title = f"{run.task.experiment}, {run.workdir.name}"
     plots.plot_curves(run.log.lines, directory / "curves.png", title)
     params, key = local((state.best_params, jax.random.fold_in(state.key, PLOT)))
-    run.task.plot(params, key, directory)
+    slope = run.network(int(state.best_step)).get("slope", 1.0)
+    run.task.plot(params, key, directory, slope)

@@ -11,9 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
+import gumbel
 from experiments import CheckpointError, WorkdirError
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.run_directory import read_json
+from experiments.engine.step import hyper_parameters, network_hyper
 
 # A field of config or config.model that no other experiment has.
 FIELDS = {
@@ -31,14 +33,17 @@ class Trained:
         config: the config of the run.
         params: the parameters that were best on the validation set.
         result: the contents of result.json; None if training has not finished.
+        slope: the factor of the logits of what is drawn in the network whose bound was
+            evaluated; 1 but for `slope_annealed_st`.
     """
 
     config: ConfigDict
     params: Any
     result: Mapping[str, Any] | None
+    slope: float = 1.0
 
 
-def read(directory: Path) -> tuple[str, ConfigDict, Any, Mapping[str, Any] | None]:
+def read(directory: Path) -> tuple[Any, ...]:
     """Reads a run directory.
 
     Returns:
@@ -60,14 +65,29 @@ def read(directory: Path) -> tuple[str, ConfigDict, Any, Mapping[str, Any] | Non
     if checkpoint is None:
         raise CheckpointError(f"{directory}: has no checkpoint yet")
     params = jax.tree.map(jnp.asarray, checkpoint["best_params"])
-    return *experiments, config, params, read_json(directory / "result.json", advice)
+    slope = _slope(directory / "versions.json", config, int(checkpoint["best_step"]))
+    result = read_json(directory / "result.json", advice)
+    return *experiments, config, params, result, slope
+
+
+def _slope(versions: Path, config: ConfigDict, step: int) -> float:
+    if "slope" not in gumbel.estimators.ESTIMATORS[config.estimator].hyper:
+        return 1.0
+    num_examples = (read_json(versions) or {}).get("num_examples")
+    if num_examples is None:
+        raise WorkdirError(
+            f"{versions}: does not say num_examples, which the slope depends on"
+        )
+    hyper = hyper_parameters(config)
+    return float(network_hyper(config, num_examples, hyper, step)["slope"])
 
 
 def to_pixels(images: Any) -> jax.Array:
     """The pixels of images as floats in [0, 1], row by row.
 
     Args:
-        images: grey levels uint8, bool, or floats in [0, 1], [n, …].
+        images: [n, …], bool, floats in [0, 1], or integers: grey levels from 0 to 255,
+            or 0/1 where none is larger, as data sets are read.
 
     Returns:
         float32 [n, D].
@@ -76,14 +96,16 @@ def to_pixels(images: Any) -> jax.Array:
         ValueError: if the values are none of these.
     """
     images = np.asarray(images)
-    pixels = images.reshape(len(images), -1).astype(np.float32)
-    if images.dtype == np.uint8:
-        pixels /= 255
-    elif images.dtype != bool and not np.issubdtype(images.dtype, np.floating):
-        raise ValueError(f"images are {images.dtype}: must be uint8, bool or floats")
-    if not ((0 <= pixels) & (pixels <= 1)).all():
-        raise ValueError("images have floats outside of [0, 1]: divide them by 255")
-    return jnp.asarray(pixels)
+    if images.dtype.kind in "buif":
+        pixels = images.reshape(len(images), -1).astype(np.float32)
+        if images.dtype.kind in "ui" and pixels.max(initial=0) > 1:
+            pixels /= 255
+        if ((0 <= pixels) & (pixels <= 1)).all():
+            return jnp.asarray(pixels)
+    raise ValueError(
+        f"images of type {images.dtype}: must be bool, floats from 0 to 1 or integers "
+        "from 0 to 255"
+    )
 
 
 def to_images(pixels: jax.Array) -> jax.Array:

@@ -3,9 +3,11 @@
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import runs
@@ -192,6 +194,35 @@ def test_output_that_is_ascii_or_that_nobody_reads():
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 141
+
+
+def test_a_real_run_whose_streams_are_closed_and_whose_warnings_are_errors(tmp_path):
+    rng = np.random.default_rng(0)
+    images = {
+        f"{split}_images": rng.integers(0, 256, (size, 28, 28), np.uint8)
+        for split, size in (("train", 60), ("test", 40))
+    }
+    np.savez(tmp_path / "noise.npz", **images)
+    made = runs.config(learning_rate=1e-3, model__num_variables=2)
+    made.dataset.name = str(tmp_path / "noise.npz")
+    command = [
+        *(sys.executable, "-OO", "-W", "error", "-m", "experiments.vae"),
+        *(*runs.flags(made), f"--workdir={tmp_path / 'run'}"),
+    ]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "JAX_PLATFORMS": "cpu"}
+
+    def call(closed: str):
+        line = f"exec {shlex.join(command)} {closed}"
+        done = subprocess.run(
+            line, shell=True, env=environment, capture_output=True, text=True
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    code, out, _ = call("2>&-")
+    assert code == 0 and out.startswith("read ") and "\ntest: nll " in out
+    assert (tmp_path / "run" / "figures" / "latents.png").exists()
+    # It only says, to nobody, that it is complete.
+    assert call("<&- >&-") == (0, "", "")
 
 
 def test_train_only_says_what_is_left_to_do(tmp_path, monkeypatch, capsys):
