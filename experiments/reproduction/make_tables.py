@@ -123,7 +123,7 @@ def _read_notes() -> dict[str, str]:
 
 # What the figures show, by the names of their files.
 _ALT_TEXTS = {
-    "curves": "validation nll against the step, a line an estimator with recorded curves",
+    "curves": "validation nll against the step, where records have a curve",
     "estimators": "the table above, a panel a network",
     "marginalisation": "time of a step against the number of classes",
     "quality": "bias against spread of the estimators",
