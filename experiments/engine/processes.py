@@ -53,7 +53,7 @@ def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags that say which processes a run has."""
     meaning = "many processes as one run, on a trusted network"
     flags.DEFINE_boolean("multihost", False, meaning, flag_values=values)
-    meaning = "HOST:PORT where process 0 listens"
+    meaning = "HOST:PORT where process 0 listens, unless the cluster tells"
     flags.DEFINE_string("coordinator", None, meaning, flag_values=values)
     meaning = "number of all processes"
     flags.DEFINE_integer("num_processes", None, meaning, 1, flag_values=values)
@@ -71,35 +71,40 @@ def start(values: flags.FlagValues) -> None:
         ConfigError: if it is not clear which processes these are, or not all of them
             join within START_SECONDS.
     """
-    names = ("multihost", "coordinator", "num_processes", "process_id")
+    names = ["multihost", "coordinator", "num_processes", "process_id"]
     present = [name for name in names if values[name].present]
-    if not present:
+    if not present or (present == names[:1] and not values.multihost):
         return
-    if len(present) < len(names):
+    if present not in (names[:1], names):
         raise ConfigError(f"--{present[0]}: needs --{' and --'.join(names)}")
     address, count, index = (values[name].value for name in names[1:])
-    if index >= count:
+    if address and index >= count:
         raise ConfigError(
             f"--process_id={index}: must be below --num_processes={count}"
         )
     print(
         f"joining the processes of the run, for at most {START_SECONDS} s", flush=True
     )
-    rendezvous.meet(address, count, index, START_SECONDS)
+    place = {}  # the cluster tells, as a slice of TPUs does
+    if address:
+        rendezvous.meet(address, count, index, START_SECONDS)
+        place = {
+            "coordinator_address": address if index == 0 else rendezvous.relay(address),
+            "num_processes": count,
+            "process_id": index,
+            # By default it listens on every interface of the machine.
+            "coordinator_bind_address": address,
+        }
     # It would swallow SIGTERM, which is ours.
     jax.config.update("jax_enable_preemption_service", False)
     try:
-        jax.distributed.initialize(
-            address if index == 0 else rendezvous.relay(address),
-            count,
-            index,
-            initialization_timeout=START_SECONDS,
-            # By default it listens on every interface of the machine.
-            coordinator_bind_address=address,
-        )
-    except RuntimeError as error:
+        jax.distributed.initialize(**place, initialization_timeout=START_SECONDS)
+    except (RuntimeError, ValueError) as error:
         reason = str(error).partition("\n")[0]
-        raise ConfigError(f"--multihost: not all processes came ({reason})") from error
+        raise ConfigError(
+            f"--multihost: not all processes were found ({reason}): without a cluster "
+            f"that tells of them it needs --{' and --'.join(names[1:])}"
+        ) from error
     if not is_first():
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 

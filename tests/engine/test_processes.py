@@ -151,6 +151,17 @@ def test_processes_that_are_not_all_named(arguments, message):
         start(*arguments)
 
 
+def test_the_cluster_is_asked_where_no_process_is_named(monkeypatch):
+    def initialize(**arguments):
+        assert arguments == {"initialization_timeout": hosts.START_SECONDS}
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    start("--nomultihost")
+    with pytest.raises(ConfigError, match="coordinator_address .*it needs --coordin"):
+        start("--multihost")
+
+
 @pytest.fixture
 def port(monkeypatch):
     """A port of this machine; whether JAX is content does not matter."""
