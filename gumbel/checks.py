@@ -75,6 +75,25 @@ def check_positive(name: str, value: ArrayLike) -> None:
         raise ValueError(f"{name}={value}: must be a positive finite number")
 
 
+def check_broadcasts(
+    name: str, array: ArrayLike, shape: tuple[int, ...], whose: str
+) -> None:
+    """Checks that an array broadcasts to a shape, and does not enlarge it.
+
+    Raises:
+        ValueError: if it does not; the message says whose shape it is.
+    """
+    try:
+        fits = np.broadcast_shapes(jnp.shape(array), shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(
+            f"{name} has shape {jnp.shape(array)}: "
+            f"must broadcast to {whose} shape {shape}"
+        )
+
+
 def check_temperature(temperature: ArrayLike, variables: tuple[int, ...]) -> None:
     """Checks that a temperature is positive and broadcasts against the variables.
 
@@ -86,16 +105,7 @@ def check_temperature(temperature: ArrayLike, variables: tuple[int, ...]) -> Non
         ValueError: if its shape does not broadcast to that of the variables, or,
             where it is concrete, it is not positive and finite, or below 1e-30.
     """
-    shape = jnp.shape(temperature)
-    try:
-        fits = np.broadcast_shapes(shape, variables) == variables
-    except ValueError:
-        fits = False
-    if not fits:
-        raise ValueError(
-            f"temperature has shape {shape}: "
-            f"must broadcast to the variables' shape {variables}"
-        )
+    check_broadcasts("temperature", temperature, variables, "the variables'")
     check_positive("temperature", temperature)
     if isinstance(temperature, jax.core.Tracer):
         return

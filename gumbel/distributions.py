@@ -122,18 +122,31 @@ class Categorical:
         """A discrete point is its own value."""
         return point
 
+    def _check_classes(self, name: str, array: ArrayLike) -> None:
+        """Checks that an array has a class axis like the logits: else it broadcasts."""
+        classes = jnp.shape(self.logits)[-1:]
+        if jnp.shape(array)[-1:] != classes:
+            raise ValueError(
+                f"{name} has shape {jnp.shape(array)}: must have the classes last, "
+                f"{classes[0]} as the logits have"
+            )
+
     def log_prob(self, value: ArrayLike) -> jax.Array:
         """Log mass Σ_k value_k log_softmax_k(logits), linear in the value: [B, ...]."""
+        self._check_classes("value", value)
         masses = log_masses(self.logits)
         return weighted_sum(jnp.asarray(value).astype(masses.logs.dtype), masses)
 
     def log_ratio(self, value: ArrayLike, other: "Categorical") -> jax.Array:
         """log q − log p of a value, [B, ...], for `other` p: linear in the value."""
+        self._check_classes("value", value)
+        self._check_classes("other", other.logits)
         q, p = log_masses(self.logits), log_masses(other.logits)
         return log_ratio_sum(jnp.asarray(value).astype(q.logs.dtype), q, p)
 
     def kl(self, other: "Categorical") -> jax.Array:
         """KL(self ‖ other) per variable, [B, ...]: Σ_k q_k (log q_k − log p_k)."""
+        self._check_classes("other", other.logits)
         return kl_sum(log_masses(self.logits), log_masses(other.logits))
 
     def entropy(self) -> jax.Array:

@@ -33,7 +33,7 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import get_opaque_trace_state
 
-from gumbel.checks import check_choice, check_logits
+from gumbel.checks import check_broadcasts, check_choice, check_logits
 from gumbel.distributions import Categorical, Distribution, Law, Normal
 from gumbel.logits import log_ratio, sum_variables, wide
 
@@ -103,6 +103,8 @@ class Node:
                 f"prior is a {type(other).__name__}: "
                 f"must be a {type(self.distribution).__name__}, as the draw is"
             )
+        for array in jax.tree.leaves(other):
+            check_broadcasts("prior", array, self.value.shape, "the draw's")
         return other.broadcast_to(self.value.shape)
 
 

@@ -66,7 +66,8 @@ def experiments() -> str:
             [
                 title,
                 column.label,
-                f"{entry.mean(column):.1f} ± {entry.spread(column):.1f}",
+                f"{entry.mean(column):.1f} ± {entry.spread(column):.1f} "
+                f"{entry.mark(column)}".strip(),
                 "–" if published is None else f"{published:.1f}",
                 f"{entry.records[0]['config']['num_steps']:,}",
                 f"{minutes:.0f} minutes",
@@ -108,7 +109,7 @@ def summary() -> str:
                 f"{configs[0]['num_steps']:,}",
             ]
         )
-    header = ["table", "network", "m", "number", "published", "here", "steps"]
+    header = ["table", "network", "training m", "number", "published", "here", "steps"]
     note = (
         f"✗: worse than published by more than the papers' noise of 0.5 nats or 1.5 % "
         f"({len(good) - sum(good)} of {len(good)}), ✓: better by more. [2] trained for "

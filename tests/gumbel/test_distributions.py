@@ -345,3 +345,15 @@ def test_any_axes_between_batch_and_classes():
     assert sample.shape == q.shape and (sample.sum(-1) == 1).all()
     point = deep_q.relax(0.5).sample(jax.random.key(1))
     assert deep_p.relax(0.5).log_prob(point).shape == (2, 3, 2)
+
+
+def test_another_number_of_classes_is_refused_and_not_broadcast():
+    law, other = (gumbel.Categorical(jnp.zeros((2, k))) for k in (3, 1))
+    for call in (
+        lambda: law.kl(other),
+        lambda: law.log_prob(jnp.ones((2, 1))),
+        lambda: law.log_prob(jnp.asarray([0, 2])),  # indices, which are no one-hots
+        lambda: law.log_ratio(law.mode(), other),
+    ):
+        with pytest.raises(ValueError, match="must have the classes last, 3 as"):
+            call()

@@ -203,3 +203,17 @@ def test_bad_programs_are_named(run, message):
 def test_unknown_kl_form_lists_the_forms():
     with pytest.raises(ValueError, match="kl='closed': must be one of relaxed_density"):
         programs.hard("closed")
+
+
+@pytest.mark.parametrize("shape", [(3, 4), (5, 2, 3, 4)])
+def test_a_prior_of_another_shape_is_named(shape):
+    def program(logits):
+        def run(draw):
+            z = draw("z", gumbel.Categorical(logits))
+            return -z.kl(gumbel.Categorical(jnp.zeros(shape)))
+
+        return run
+
+    evaluate = gumbel.evaluate(program, num_samples=1)
+    with pytest.raises(ValueError, match="prior has shape .*broadcast to the draw's"):
+        evaluate(jax.random.key(0), jnp.zeros((2, 2, 4)))
