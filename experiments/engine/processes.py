@@ -53,7 +53,7 @@ def define_flags(values: flags.FlagValues) -> None:
     """Defines the flags that say which processes a run has."""
     meaning = "many processes as one run, on a trusted network"
     flags.DEFINE_boolean("multihost", False, meaning, flag_values=values)
-    meaning = "HOST:PORT where process 0 listens, unless the cluster tells"
+    meaning = "HOST:PORT of process 0, unless the cluster tells"
     flags.DEFINE_string("coordinator", None, meaning, flag_values=values)
     meaning = "number of all processes"
     flags.DEFINE_integer("num_processes", None, meaning, 1, flag_values=values)

@@ -282,4 +282,6 @@ def rerun(path: Path, data_dir: str | None) -> tuple[list[str], list[str]]:
     settings = {"config": config.to_dict(), "versions": versions}
     result = train(task, config, workdir.default_workdir("again", path.stem, settings))
     numbers = records.different_numbers(record["result"], result)
-    return numbers, workdir.differences(record["versions"], versions)
+    # Not what the directory of a run has beside its versions.
+    recorded = {n: v for n, v in record["versions"].items() if n in versions}
+    return numbers, workdir.differences(recorded, versions)

@@ -101,11 +101,11 @@ def test_a_dry_run_prints_the_commands_and_trains_nothing(capsys, root):
     code, out, err = call(capsys, row, "--seeds=3", "--dry-run")
     assert (code, err) == (0, "")
     *lines, left, there = out.splitlines()
-    assert sum(line.startswith("python -m experiments.vae ") for line in lines) == 8
+    assert sum(line.startswith("python -m experiments.vae ") for line in lines) == 7
     assert "--config.num_steps=10000 " in lines[0]
     assert lines[0].endswith(" --train_only")
-    assert "--config.seed=2" in lines[7] and "learning_rate=CHOSEN" in lines[7]
-    assert left == "8 runs left, 350,000 steps"
+    assert "--config.seed=2" in lines[6] and "learning_rate=CHOSEN" in lines[6]
+    assert left == "7 runs left, 340,000 steps"
     assert there == "jang_table1: 0 of 3 records are there"
     assert not any(root.iterdir())
 
