@@ -112,7 +112,7 @@ def samples(model: Any, key: jax.Array) -> tuple[str, str, jax.Array]:
 
 
 def numbers(model: Any, run: Path) -> str:
-    """How a run was trained and what it reached, with a link to its record."""
+    """The training and the result of a run in words, with a link to its record."""
     steps = f"`{model.config.estimator}`, {model.config.num_steps:,} steps"
     if model.result is None:
         return f"{steps}, not evaluated"

@@ -21,7 +21,6 @@ from experiments.engine.run_directory import claim
 from experiments.engine.step import (
     EVALUATE,
     TrainState,
-    hyper_parameters,
     init_state,
     network_hyper,
 )
@@ -73,8 +72,7 @@ class Recorder:
 
     def network(self, step: int) -> dict[str, jax.Array]:
         """The hyper-parameters of the network that is evaluated at a step."""
-        hyper = hyper_parameters(self.config)
-        return network_hyper(self.config, self.task.num_examples, hyper, step)
+        return network_hyper(self.config, self.task.num_examples, step)
 
     def validate(self, params, step: int) -> dict[str, float]:
         """The `valid_…` metrics of the parameters of a step."""

@@ -81,7 +81,7 @@ def make_train_step(task: Task, config) -> Callable:
         args = task.batch(batch_key, rows)
         annealed = {
             "temperature": temperature_schedule(state.hyper)(state.step),
-            **network_hyper(config, task.num_examples, state.hyper, state.step),
+            **network_hyper(config, task.num_examples, state.step, state.hyper),
         }
         bound, grads, estimator_state = estimate(
             noise_key,
@@ -119,7 +119,7 @@ def make_train_step(task: Task, config) -> Callable:
 
 
 def network_hyper(
-    config, num_examples: int, hyper: Mapping[str, Any], step
+    config, num_examples: int, step, hyper: Mapping[str, Any] | None = None
 ) -> dict[str, jax.Array]:
     """The estimator's hyper-parameters that the evaluated network depends on, too.
 
@@ -128,12 +128,13 @@ def network_hyper(
     Args:
         config: of the run; its static fields are read.
         num_examples: of the training set.
-        hyper: of the state.
         step: the step.
+        hyper: of the state, where it is traced; by default that of the config.
     """
     if "slope" not in gumbel.estimators.ESTIMATORS[config.estimator].hyper:
         return {}
     steps_per_epoch = num_examples // config.batch_size
+    hyper = hyper_parameters(config) if hyper is None else hyper
     slope = gumbel.schedules.linear(1.0, **hyper["slope"], every=steps_per_epoch)
     return {"slope": slope(step)}
 

@@ -15,7 +15,7 @@ import gumbel
 from experiments import CheckpointError, WorkdirError
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.run_directory import read_json
-from experiments.engine.step import hyper_parameters, network_hyper
+from experiments.engine.step import network_hyper
 
 # A field of config or config.model that no other experiment has.
 FIELDS = {
@@ -78,8 +78,7 @@ def _slope(versions: Path, config: ConfigDict, step: int) -> float:
         raise WorkdirError(
             f"{versions}: does not say num_examples, which the slope depends on"
         )
-    hyper = hyper_parameters(config)
-    return float(network_hyper(config, num_examples, hyper, step)["slope"])
+    return float(network_hyper(config, num_examples, step)["slope"])
 
 
 def to_pixels(images: Any) -> jax.Array:

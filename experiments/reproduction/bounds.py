@@ -84,9 +84,7 @@ def bounds(
         temperatures["prior_temperature"] = config.prior_temperature
     evaluator = make_evaluator(task, config, state)
     params, best_step = state.best_params, int(state.best_step)
-    hyper = network_hyper(
-        config, task.num_examples, hyper_parameters(config), best_step
-    )
+    hyper = network_hyper(config, task.num_examples, best_step)
     discrete = evaluator(params, "valid", samples, hyper=hyper)
     relaxed = evaluator.relaxed(
         params, "valid", samples, config.objective, temperatures

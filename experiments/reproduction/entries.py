@@ -62,7 +62,7 @@ class Entry(NamedTuple):
         return dict(zip(columns, numbers, strict=False)).get(column)
 
     def mark(self, column: Column) -> str:
-        """How the mean compares with the published number: WORSE, BETTER or neither."""
+        """The mark of the mean beside the published number: WORSE, BETTER or none."""
         if (mean := self.mean(column)) is None:
             return WORSE
         difference = mean - self.published(column)

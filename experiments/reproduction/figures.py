@@ -87,12 +87,15 @@ def curves(name: str, budget: str) -> dict[str, dict[str, np.ndarray]]:
     return rows
 
 
-def plot_curves(name: str, budget: str, path: Path) -> None:
+def plot_curves(rows: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> None:
     """Plots validation nll against the step: a panel a row, a line an estimator.
 
     Lines are means over seeds, in a band of one standard deviation.
+
+    Args:
+        rows: of `curves`.
+        path: the file to write.
     """
-    rows = curves(name, budget)
     estimators = list(dict.fromkeys(e for lines in rows.values() for e in lines))
     columns = min(2, len(rows))
     shape = -(-len(rows) // columns), columns

@@ -160,8 +160,8 @@ def plot() -> None:
     for name, budget, folder in _recorded():
         if TABLES[name].at_a_glance:
             figures.plot_estimators(name, budget, folder / "estimators.png")
-        if name in figures.CURVES and figures.curves(name, budget):
-            figures.plot_curves(name, budget, folder / "curves.png")
+        if name in figures.CURVES and (rows := figures.curves(name, budget)):
+            figures.plot_curves(rows, folder / "curves.png")
 
 
 def _record(values: flags.FlagValues) -> None:

@@ -35,7 +35,7 @@ def heading(name: str, budget: str) -> str:
 
 
 def score(name: str, budget: str) -> str:
-    """How many published numbers of a table ours are not worse than, in a sentence."""
+    """The number of a table's published numbers that ours reach, in a sentence."""
     columns = [column for column in TABLES[name].columns if column.is_published]
     marks = [
         entry.mark(column)

@@ -56,7 +56,7 @@ def drawing(row, column):
 
 
 def square(row, column):
-    """What a drawing should be read as: [28, 28]."""
+    """The expected reading of a drawing, [28, 28]."""
     image = np.zeros((28, 28), np.uint8)
     image[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 255
     return image

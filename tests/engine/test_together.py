@@ -50,7 +50,7 @@ def complete(points):
 
 @pytest.fixture(scope="module")
 def apart(tmp_path_factory):
-    """What the points come to one after the other, and the points."""
+    """The results of the points one after the other, and the points."""
     with pytest.MonkeyPatch.context() as patch:
         made = points(tmp_path_factory.mktemp("apart"), patch)
         return complete(made), made

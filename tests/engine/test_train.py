@@ -40,7 +40,7 @@ def run(workdir, task=None, made=None, said=None, **options):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-    """What a tiny run ends with when nothing happens to it."""
+    """The end of a tiny run that nothing happens to."""
     workdir = tmp_path_factory.mktemp("unbroken")
     run(workdir)
     return runs.ends(workdir)

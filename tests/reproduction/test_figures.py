@@ -52,7 +52,8 @@ def test_training_curves_are_means_over_the_seeds_that_have_them(results, saved)
     write_curves("vae-bernoulli", "darn", [200.0, 120.0, 110.0], [202.0, 124.0])
     write_curves("vae-bernoulli", "muprop", [201.0, 130.0, 120.0], None)
     write_curves(VAE, "darn", None)
-    figures.plot_curves("jang_table1", "cpu", results / "curves.png")
+    rows = figures.curves("jang_table1", "cpu")
+    figures.plot_curves(rows, results / "curves.png")
     (axes,) = saved["curves.png"].axes  # the only row that has some
     lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
     assert lines["darn"] == [[0, 201.0], [10, 122.0]]
