@@ -20,9 +20,10 @@ from matplotlib.figure import Figure
 
 import experiments
 import gumbel
-from experiments import ConfigError, plots, semi_supervised, vae
+from experiments import ConfigError, semi_supervised, vae
 from experiments.cli.launch import run_script
 from experiments.data import datasets
+from experiments.engine import plots
 from experiments.reproduction import records
 from experiments.reproduction.figures import show_gradient_quality
 

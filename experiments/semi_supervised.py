@@ -29,7 +29,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 import gumbel
-from experiments import ConfigError, plots
+from experiments import ConfigError
 from experiments.cli.config import (
     MAX_UNITS,
     Rule,
@@ -44,7 +44,7 @@ from experiments.cli.launch import launch
 from experiments.data import datasets
 from experiments.data import labels as labelled
 from experiments.data.binarization import Pixels, binarized
-from experiments.engine import trained
+from experiments.engine import plots, trained
 from experiments.engine.task import Task
 from experiments.models import m2
 from experiments.models.latents import visible_bias_init

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments import ConfigError, plots
+from experiments import ConfigError
 from experiments.cli.config import (
     Rule,
     check_config,
@@ -37,7 +37,7 @@ from experiments.cli.config import (
 from experiments.cli.launch import launch
 from experiments.data import datasets
 from experiments.data.binarization import binarized
-from experiments.engine import trained
+from experiments.engine import plots, trained
 from experiments.engine.task import Task
 from experiments.models.coding import CODES
 from experiments.models.latents import FAMILIES, Family, visible_bias_init

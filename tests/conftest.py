@@ -28,8 +28,8 @@ import jax
 import pytest
 
 import runs
-from experiments import plots
 from experiments.data import datasets
+from experiments.engine import plots
 from experiments.reproduction import records
 
 # Tracing makes objects by the million that stay: looking for cycles among them as often

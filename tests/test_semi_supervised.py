@@ -12,11 +12,11 @@ import pytest
 import gumbel
 import runs
 from configs.semi_supervised import VARIANTS, get_config
-from experiments import ConfigError, plots
+from experiments import ConfigError
 from experiments import semi_supervised as ss
 from experiments.data import datasets
 from experiments.data import labels as labelled
-from experiments.engine import train
+from experiments.engine import plots, train
 from experiments.engine.report import read_metrics
 from experiments.models import m2
 from gumbel.programs import hard, interpret

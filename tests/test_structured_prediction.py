@@ -15,10 +15,10 @@ import pytest
 
 import gumbel
 from configs.structured_prediction import get_config
-from experiments import ConfigError, plots
+from experiments import ConfigError
 from experiments import structured_prediction as sp
 from experiments.data import datasets
-from experiments.engine import train
+from experiments.engine import plots, train
 from experiments.models.latents import FAMILIES
 
 # Family, code, N, K and L of networks small enough to enumerate; 2 pixels in, 3 out.

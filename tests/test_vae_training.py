@@ -10,9 +10,9 @@ import pytest
 import gumbel
 import runs
 from configs.vae import get_config
-from experiments import ConfigError, plots, vae
+from experiments import ConfigError, vae
 from experiments.data import datasets
-from experiments.engine import step, train
+from experiments.engine import plots, step, train
 from experiments.models.latents import FAMILIES
 
 # Weights and biases by hand, from the pixels up and down again, and the prior.

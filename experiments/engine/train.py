@@ -14,9 +14,9 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 
-from experiments import DivergedError, Interrupted, plots
+from experiments import DivergedError, Interrupted
+from experiments.engine import plots, report
 from experiments.engine import processes as hosts
-from experiments.engine import report
 from experiments.engine.devices import data_mesh, local, split_batches, whole
 from experiments.engine.evaluation import bound_summary
 from experiments.engine.recorder import Recorder, claim_directory, open_run

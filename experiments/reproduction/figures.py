@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from experiments import plots
+from experiments.engine import plots
 from experiments.reproduction import entries
 from experiments.reproduction.published import TABLES
 from gumbel.estimators import ESTIMATORS

@@ -30,8 +30,8 @@ from typing import Any
 from absl import flags
 from matplotlib.figure import Figure
 
-from experiments import REPOSITORY, ConfigError, WorkdirError, plots
-from experiments.engine import report
+from experiments import REPOSITORY, ConfigError, WorkdirError
+from experiments.engine import plots, report
 from experiments.engine.run_directory import flatten, read_json
 
 COLUMNS = (

@@ -50,11 +50,11 @@ import numpy as np
 from absl import flags
 from ml_collections import ConfigDict
 
-from experiments import REPOSITORY, ConfigError, plots
+from experiments import REPOSITORY, ConfigError
 from experiments.cli import launch
 from experiments.cli.config import EXPERIMENTS, read_flags, unknown_field
+from experiments.engine import plots, report
 from experiments.engine import processes as hosts
-from experiments.engine import report
 from experiments.engine.run_directory import default_workdir, flatten, write_json
 from experiments.reproduction import bounds, runs
 from experiments.reproduction.runs import Run

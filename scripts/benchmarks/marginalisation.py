@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from configs.semi_supervised import get_config
-from experiments import plots, semi_supervised
+from experiments import semi_supervised
 from experiments.data import datasets
+from experiments.engine import plots
 from experiments.engine.provenance import versions
 from experiments.engine.run_directory import write_json
 from experiments.reproduction.other_tables import figure5

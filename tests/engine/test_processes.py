@@ -15,9 +15,9 @@ import pytest
 from absl import flags
 
 import runs
-from experiments import ConfigError, Interrupted, plots
+from experiments import ConfigError, Interrupted
+from experiments.engine import plots, train
 from experiments.engine import processes as hosts
-from experiments.engine import train
 from experiments.engine.devices import make_mesh
 from experiments.engine.report import read_metrics
 
@@ -26,7 +26,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = """
 import time
 import runs
-from experiments import plots
+from experiments.engine import plots
 from experiments.cli import launch
 from experiments.engine import report
 write = report.MetricsLog.write

@@ -13,8 +13,8 @@ import sys
 import pytest
 
 import runs
-from experiments import WorkdirError, plots
-from experiments.engine import provenance, train
+from experiments import WorkdirError
+from experiments.engine import plots, provenance, train
 from experiments.engine import run_directory as workdir
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

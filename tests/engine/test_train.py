@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import runs
-from experiments import DivergedError, Interrupted, WorkdirError, plots, vae
+from experiments import DivergedError, Interrupted, WorkdirError, vae
 from experiments.data import datasets
-from experiments.engine import recorder, report, train
+from experiments.engine import plots, recorder, report, train
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.report import read_metrics
 from experiments.engine.run_directory import claim

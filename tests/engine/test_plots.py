@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from experiments import plots
+from experiments.engine import plots
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -21,7 +21,7 @@ def test_a_figure_is_written_without_pyplot(tmp_path):
     code = f"""
 import pathlib, sys
 import numpy as np
-from experiments import plots
+from experiments.engine import plots
 path = pathlib.Path({str(tmp_path)!r}, "a.png")
 plots.plot_image_grid(np.zeros((4, 784)), 2, path, "")
 assert "matplotlib.pyplot" not in sys.modules
