@@ -53,11 +53,12 @@ from ml_collections import ConfigDict
 from experiments import REPOSITORY, ConfigError
 from experiments.cli import launch
 from experiments.cli.config import EXPERIMENTS, read_flags, unknown_field
-from experiments.engine import plots, report
 from experiments.engine import processes as hosts
+from experiments.engine import report
 from experiments.engine.run_directory import default_workdir, flatten, write_json
 from experiments.reproduction import bounds, runs
 from experiments.reproduction.runs import Run
+from experiments.reproduction.sweep_plot import plot_sweep
 
 # How the values of a field are read, and what they are.
 _READERS: Mapping[type, tuple[Callable[[str], Any], str]] = {
@@ -273,9 +274,7 @@ def write(sweep: Sweep) -> str:
         "samples": sweep.samples,
     }
     write_json(sweep.out / "sweep.json", {**settings, "points": points})
-    plots.plot_sweep(
-        points, [*sweep.fields], sweep.out / "sweep.png", f"{title}\n{what}"
-    )
+    plot_sweep(points, [*sweep.fields], sweep.out / "sweep.png", f"{title}\n{what}")
     return text
 
 
