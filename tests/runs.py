@@ -46,7 +46,7 @@ def config(variant: str = "categorical", **fields):
 
 def flags(made, **fields) -> list[str]:
     """The overrides that turn the default config into another, and more fields."""
-    from experiments.engine.run_directory import flatten
+    from experiments.engine.fields import flatten
 
     default = flatten(vae_config.get_config().to_dict())
     flat = flatten(made.to_dict()) | fields

@@ -14,7 +14,7 @@ import pytest
 from configs import vae as vae_config
 from experiments import vae
 from experiments.cli import launch
-from experiments.engine.run_directory import differences, flatten
+from experiments.engine.fields import differences, flatten
 from experiments.engine.train import train
 from experiments.reproduction import entries, make_tables, readme_tables
 from experiments.reproduction.readme_tables import EXPERIMENTS

@@ -14,8 +14,8 @@ from ml_collections import ConfigDict, config_dict, config_flags
 import gumbel
 from experiments import REPOSITORY, ConfigError
 from experiments.data.binarization import BINARIZATIONS
+from experiments.engine.fields import flatten
 from experiments.engine.optimizer import LEARNING_RATE_SCHEDULES, OPTIMIZERS
-from experiments.engine.run_directory import flatten
 from experiments.models.coding import CODES, is_power_of_two
 from experiments.models.latents import FAMILIES
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import REPOSITORY, WorkdirError
+from experiments.engine.fields import canonical, differences, flatten
 from experiments.engine.provenance import DECISIVE
 
 _RESTART = "move the directory away, as --restart does, or give another --workdir"
@@ -35,7 +36,7 @@ def default_workdir(experiment: str, variant: str, config: Mapping[str, Any]) ->
         `runs/<experiment>/<variant>-<hash of config>` in the repository.
     """
     safe = re.sub(r"[^A-Za-z0-9._=+-]+", "-", variant)[:100]
-    digest = hashlib.sha256(_canonical(config).encode()).hexdigest()
+    digest = hashlib.sha256(canonical(config).encode()).hexdigest()
     return REPOSITORY / "runs" / experiment / f"{safe}-{digest[:8]}"
 
 
@@ -164,50 +165,6 @@ def write_json(path: str | Path, value: Any) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
-
-
-def flatten(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Flattens nested mappings to one with dotted names.
-
-    Args:
-        config: nested mappings; an empty one counts as a value.
-
-    Returns:
-        `{"a.b": 1}` for `{"a": {"b": 1}}`.
-    """
-    flat: dict[str, Any] = {}
-    for name, value in config.items():
-        if isinstance(value, Mapping) and value:
-            flat |= {f"{name}.{rest}": leaf for rest, leaf in flatten(value).items()}
-        else:
-            flat[name] = value
-    return flat
-
-
-def differences(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
-    """Names what differs between two flat mappings, with both its values.
-
-    Values are compared as text, in which a tuple is the list that it becomes in a
-    file, nan equals nan, and 1 differs from 1.0 and true, as in the hash of a
-    configuration. Floats are equal if all their bits are.
-
-    Args:
-        theirs: the values "there".
-        ours: the values "now".
-    """
-    there, here = (
-        {name: _canonical(value) for name, value in flat.items()}
-        for flat in (theirs, ours)
-    )
-    return [
-        f"{name} is {there.get(name, 'absent')} there, {here.get(name, 'absent')} now"
-        for name in sorted(there | here)
-        if there.get(name) != here.get(name)
-    ]
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"))
 
 
 @contextlib.contextmanager

@@ -20,8 +20,8 @@ import gumbel
 from experiments import ConfigError
 from experiments.engine.batches import batch_indices
 from experiments.engine.devices import whole
+from experiments.engine.fields import flatten
 from experiments.engine.optimizer import make_optimizer, optimizer_hyper
-from experiments.engine.run_directory import flatten
 from experiments.engine.task import Task
 
 # What the root key is folded with for anything but a step, and for TRACK and SUPERVISE

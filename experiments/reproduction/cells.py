@@ -14,7 +14,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from experiments.engine.run_directory import flatten
+from experiments.engine.fields import flatten
 from experiments.reproduction import records
 from experiments.reproduction.budgets import TABLE_BUDGETS
 from experiments.reproduction.published import TABLES, Row

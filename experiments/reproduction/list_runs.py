@@ -32,7 +32,8 @@ from matplotlib.figure import Figure
 
 from experiments import REPOSITORY, ConfigError, WorkdirError
 from experiments.engine import plots, report
-from experiments.engine.run_directory import flatten, read_json
+from experiments.engine.fields import flatten
+from experiments.engine.run_directory import read_json
 
 COLUMNS = (
     *("run", "part_of", "config", "state", "step", "valid_nll", "test_nll"),

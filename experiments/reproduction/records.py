@@ -9,8 +9,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments import REPOSITORY, ConfigError
+from experiments.engine.fields import differences, flatten
 from experiments.engine.report import read_metrics
-from experiments.engine.run_directory import differences, flatten
 
 RESULTS = REPOSITORY / "results"
 # In a result: how long the run took, which differs between equal runs.

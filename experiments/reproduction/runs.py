@@ -23,7 +23,8 @@ from experiments.engine import processes as hosts
 from experiments.engine import provenance, report
 from experiments.engine import run_directory as workdir
 from experiments.engine.devices import sweep_mesh
-from experiments.engine.run_directory import flatten, write_json
+from experiments.engine.fields import differences, flatten
+from experiments.engine.run_directory import write_json
 from experiments.engine.step import check_task, static_fields
 from experiments.engine.task import Task
 from experiments.engine.together import train_together
@@ -284,4 +285,4 @@ def rerun(path: Path, data_dir: str | None) -> tuple[list[str], list[str]]:
     numbers = records.different_numbers(record["result"], result)
     # Not what the directory of a run has beside its versions.
     recorded = {n: v for n, v in record["versions"].items() if n in versions}
-    return numbers, workdir.differences(recorded, versions)
+    return numbers, differences(recorded, versions)

@@ -55,7 +55,8 @@ from experiments.cli import launch
 from experiments.cli.config import EXPERIMENTS, read_flags, unknown_field
 from experiments.engine import processes as hosts
 from experiments.engine import report
-from experiments.engine.run_directory import default_workdir, flatten, write_json
+from experiments.engine.fields import flatten
+from experiments.engine.run_directory import default_workdir, write_json
 from experiments.reproduction import bounds, runs
 from experiments.reproduction.runs import Run
 from experiments.reproduction.sweep_plot import plot_sweep

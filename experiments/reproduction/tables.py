@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.engine import report
-from experiments.engine.run_directory import flatten
+from experiments.engine.fields import flatten
 from experiments.reproduction import records
 from experiments.reproduction.budgets import TABLE_BUDGETS
 from experiments.reproduction.entries import (

@@ -13,7 +13,7 @@ import numpy as np
 
 from experiments.data import datasets
 from experiments.data import labels as labelled
-from experiments.engine.run_directory import flatten
+from experiments.engine.fields import flatten
 from experiments.engine.step import init_state
 from experiments.engine.task import Task
 

@@ -13,7 +13,7 @@ from experiments import ConfigError, semi_supervised, structured_prediction, vae
 from experiments.cli import config as configuration
 from experiments.cli import launch
 from experiments.cli.config import check_config
-from experiments.engine.run_directory import flatten
+from experiments.engine.fields import flatten
 
 MODULES = {
     "vae": (vae, vae_config),

@@ -15,8 +15,9 @@ from configs import vae as vae_config
 from experiments import REPOSITORY, ConfigError, Interrupted, vae
 from experiments.cli import launch
 from experiments.data import datasets
+from experiments.engine.fields import flatten
 from experiments.engine.provenance import versions
-from experiments.engine.run_directory import claim, flatten
+from experiments.engine.run_directory import claim
 
 CONFIG_FILE = str(REPOSITORY / "configs" / "vae.py")
 

@@ -129,11 +129,6 @@ def test_write_json_keeps_the_old_file_when_it_fails(tmp_path):
     assert path.read_text() == '{\n  "a": [\n    1.5\n  ],\n  "b": 1\n}\n'
 
 
-def test_flatten():
-    config = {"a": {"b": {"c": 1}, "d": {}}, "e": [1, {"f": 2}]}
-    assert workdir.flatten(config) == {"a.b.c": 1, "a.d": {}, "e": [1, {"f": 2}]}
-
-
 def config(**fields):
     return runs.config(estimator="exact", **fields)
 

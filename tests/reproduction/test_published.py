@@ -8,7 +8,7 @@ import pytest
 
 import gumbel
 from experiments.cli.config import check_config
-from experiments.engine.run_directory import flatten
+from experiments.engine.fields import flatten
 from experiments.reproduction import records
 from experiments.reproduction import runs as engine
 from experiments.reproduction.budgets import BUDGETS, OPTIONS, TABLE_BUDGETS
