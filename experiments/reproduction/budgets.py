@@ -50,8 +50,8 @@ def _rates(*values: float) -> dict[str, dict[str, tuple]]:
     return {"*": {"learning_rate": values}}
 
 
-# Not 3e-2: gumbel_softmax on the Bernoulli VAE leads with it after a tenth of the
-# steps, by 7 nats, and is 4 behind 1e-2 at their end (validation L_10, cosine rate).
+# Not 3e-2: a run of gumbel_softmax on the Bernoulli VAE was ahead with it after a tenth
+# of the steps, when the choice is made, and behind 1e-2 at their end.
 _JANG_CPU_RATES = _rates(3e-4, 1e-3, 3e-3, 1e-2)
 _CPU_RATES = _rates(1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2)
 
