@@ -4,6 +4,7 @@ Values are checked only where they are known. Inside `jit` a temperature is a
 tracer and only its type and shape can be read, so those checks are free at run time.
 """
 
+import numbers
 from collections.abc import Iterable
 from typing import Any
 
@@ -32,14 +33,26 @@ def check_key(key: jax.Array) -> None:
         )
 
 
+def check_array(name: str, value: Any) -> None:
+    """Checks that a value is not a list or tuple, which JAX takes for no array.
+
+    Raises:
+        ValueError: if it is.
+    """
+    if isinstance(value, list | tuple):
+        raise ValueError(f"{name}={value}: must be an array, jnp.array(…)")
+
+
 def check_logits(
     name: str, logits: ArrayLike, rank: int | None = None, legend: str = ""
 ) -> None:
     """Checks that logits are floating point and, where asked, of one rank.
 
     Raises:
-        ValueError: if the dtype is not floating point or the rank differs.
+        ValueError: if they are a list, the dtype is not floating point or the rank
+            differs.
     """
+    check_array(name, logits)
     dtype, shape = jnp.result_type(logits), jnp.shape(logits)
     if not jnp.issubdtype(dtype, jnp.floating):
         raise ValueError(
@@ -55,6 +68,7 @@ def check_classes(name: str, logits: ArrayLike, axis: int = -1) -> None:
     Raises:
         ValueError: if there is no such axis or it is empty.
     """
+    check_array(name, logits)
     shape = jnp.shape(logits)
     if not -len(shape) <= axis < len(shape) or shape[axis] == 0:
         raise ValueError(
@@ -134,7 +148,8 @@ def check_count(name: str, value: Any, least: int = 1) -> None:
     Raises:
         ValueError: if it is traced, no integer, or too small.
     """
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
+    if not is_integer or value < least:
         raise ValueError(f"{name}={value!r}: must be an integer ≥ {least}, not traced")
 
 

@@ -21,7 +21,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from gumbel.checks import check_classes, check_logits, check_temperature
-from gumbel.logits import bit_logits, class_logits, compute_dtype, finite
+from gumbel.logits import bit_logits, class_logits, compute_dtype, finite, unless
 
 
 def _prepare(
@@ -121,8 +121,8 @@ def _exp_concrete(y, logits, temperature) -> jax.Array:
     scores = finite(logits) - of_class * finite(y)
     terms = concrete_terms(scores, allowed)
     density = concrete_log_prob_of_terms(terms, allowed, jnp.log(temperature))
-    in_support = (jnp.isneginf(y) == ~allowed).all(axis=-1)
-    return jnp.where(in_support, density, -jnp.inf)
+    outside = (jnp.isneginf(y) == allowed).any(axis=-1)
+    return unless(outside, density, -jnp.inf)
 
 
 def concrete_log_prob(
@@ -186,7 +186,7 @@ def _logit_binary_concrete(y, logits, temperature) -> jax.Array:
 def at_certain_bits(density: jax.Array, y: jax.Array, logits: jax.Array) -> jax.Array:
     """A log density, but where y or the log-odds are ±inf: 0 if both are the same."""
     certain = jnp.isinf(y) | jnp.isinf(logits)
-    return jnp.where(certain, jnp.where(y == logits, 0.0, -jnp.inf), density)
+    return unless(certain, density, jnp.where(y == logits, 0.0, -jnp.inf))
 
 
 def binary_concrete_log_prob(

@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from gumbel.checks import check_array
+
 # Finite logits count as at most this large: noise is lost in any beyond 10⁸, and sums
 # and multiples of what remains are finite. `jnp.finfo(jnp.float32).min` is beyond.
 _LARGEST = 1e30
@@ -24,6 +26,8 @@ _LARGE = 100.0
 
 def compute_dtype(*arrays: ArrayLike) -> jnp.dtype:
     """float32, or float64 where an array is: what all is computed in."""
+    for array in arrays:
+        check_array("argument", array)
     # By hand: strict promotion refuses a narrow type beside float32.
     doubles = any(jnp.result_type(array) == jnp.float64 for array in arrays)
     return jnp.dtype(jnp.float64 if doubles else jnp.float32)
@@ -76,6 +80,11 @@ def finite(logits: jax.Array) -> jax.Array:
     return jnp.where(jnp.isinf(logits), 0.0, logits)
 
 
+def unless(impossible: jax.Array, value: jax.Array, instead: ArrayLike) -> jax.Array:
+    """A value, or what stands for an impossible one; NaN where the value is."""
+    return jnp.where(impossible & ~jnp.isnan(value), instead, value)
+
+
 class LogMasses(NamedTuple):
     """Normalised log masses of the values of a variable, [..., K].
 
@@ -122,7 +131,7 @@ def weighted_sum(weights: jax.Array, masses: LogMasses) -> jax.Array:
         [...], −inf where a forbidden value has weight.
     """
     total = (weights * masses.logs).sum(axis=-1)
-    return jnp.where(outside(weights, masses), -jnp.inf, total)
+    return unless(outside(weights, masses), total, -jnp.inf)
 
 
 def outside(weights: jax.Array, masses: LogMasses) -> jax.Array:
@@ -137,14 +146,14 @@ def log_ratio_sum(weights: jax.Array, q: LogMasses, p: LogMasses) -> jax.Array:
     else +inf where p does.
     """
     total = (weights * q.logs).sum(axis=-1) - (weights * p.logs).sum(axis=-1)
-    total = jnp.where(outside(weights, p), jnp.inf, total)
-    return jnp.where(outside(weights, q), 0.0, total)
+    total = unless(outside(weights, p), total, jnp.inf)
+    return unless(outside(weights, q), total, 0.0)
 
 
 def kl_sum(q: LogMasses, p: LogMasses) -> jax.Array:
     """Σ_k q_k (log q_k − log p_k), [...]; +inf where q has mass on what p forbids."""
     total = (q.masses * (q.logs - p.logs)).sum(axis=-1)
-    return jnp.where(outside(q.masses, p), jnp.inf, total)
+    return unless(outside(q.masses, p), total, jnp.inf)
 
 
 def entropy_sum(masses: LogMasses) -> jax.Array:

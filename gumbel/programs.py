@@ -90,8 +90,10 @@ class Node:
 
     def mass_ratio(self, prior: Distribution) -> jax.Array:
         """Form (21): Σ_k value_k (log Q_k − log P_k), [B]."""
-        ratio = self.distribution.log_ratio(self.value, self._like(prior))
-        return sum_variables(ratio)
+        # A discrete node's point is its value ahead of the cast to a narrow type.
+        is_discrete = self.law is self.distribution
+        value = self.point if is_discrete else self.value
+        return sum_variables(self.distribution.log_ratio(value, self._like(prior)))
 
     def closed_form(self, prior: Distribution) -> jax.Array:
         """Form (22): the closed form of KL(Q ‖ P), [B]."""
@@ -247,14 +249,18 @@ def valued(
     """Discrete nodes of chosen values, Normals sampled.
 
     Args:
-        value_of: (key, name, distribution) -> the value of a discrete draw.
+        value_of: (key, name, distribution) -> the value of a discrete draw, in any
+            floating-point type: log masses are of it, the program gets it in that of
+            the logits.
         kl: one of KL_FORMS.
     """
 
     def sampler(key, name: str, distribution: Distribution) -> Node:
         if isinstance(distribution, Normal):
             return hard(kl)(key, name, distribution)
-        return discrete_node(value_of(key, name, distribution), distribution, kl)
+        node = discrete_node(value_of(key, name, distribution), distribution, kl)
+        value = node.point.astype(distribution.logits.dtype)
+        return dataclasses.replace(node, value=value)
 
     return sampler
 

@@ -13,7 +13,7 @@ from flax import struct
 from jax.typing import ArrayLike
 
 from gumbel import densities, samplers
-from gumbel.logits import bit_logits, class_logits, finite, log_ratio
+from gumbel.logits import bit_logits, class_logits, finite, log_ratio, unless
 from gumbel.samplers import Relaxed
 
 
@@ -54,8 +54,8 @@ class ExpConcrete:
         """Log density of y per variable, [B, ...]."""
         terms, allowed, log_temperature = self._terms(point)
         density = densities.concrete_log_prob_of_terms(terms, allowed, log_temperature)
-        in_support = (jnp.isneginf(point.y) == ~allowed).all(axis=-1)
-        return jnp.where(in_support, density, -jnp.inf)
+        outside = (jnp.isneginf(point.y) == allowed).any(axis=-1)
+        return unless(outside, density, -jnp.inf)
 
     def log_ratio(self, point: Relaxed, other: "ExpConcrete") -> jax.Array:
         """log q(y) − log p(y) per variable, [B, ...], for `other` p; class by class."""
@@ -63,8 +63,8 @@ class ExpConcrete:
         log_p, other_allowed, other_log_temperature = other._terms(point)
         degrees = allowed.sum(axis=-1).astype(log_q.dtype) - 1.0
         scale = degrees * (log_temperature - other_log_temperature)
-        same_support = (allowed == other_allowed).all(axis=-1)
-        return jnp.where(same_support, (log_q - log_p).sum(axis=-1) + scale, jnp.inf)
+        ratio = (log_q - log_p).sum(axis=-1) + scale
+        return unless((allowed != other_allowed).any(axis=-1), ratio, jnp.inf)
 
 
 @struct.dataclass

@@ -238,8 +238,8 @@ def gumbel_softmax(
         ValueError: if logits are not floating point or have no class axis, or the
             temperature has another shape or, where concrete, is not in range.
     """
-    dtype = jnp.result_type(logits)
     sample = exp_concrete(key, logits, temperature, axis=axis)
+    dtype = jnp.result_type(logits)
     soft = jnp.exp(sample.y).astype(dtype)
     if not hard:
         return soft
@@ -268,8 +268,8 @@ def binary_concrete(
         ValueError: if logits are not floating point, or the temperature has another
             shape or, where concrete, is not in range.
     """
-    dtype = jnp.result_type(logits)
     sample = logit_binary_concrete(key, logits, temperature)
+    dtype = jnp.result_type(logits)
     soft = jax.nn.sigmoid(sample.y).astype(dtype)
     if not hard:
         return soft

@@ -5,6 +5,8 @@ the order in which they come is that of drawing one after another, each from the
 that are left (Gumbel-Max top-k; Kool, van Hoof & Welling, Stochastic Beams, 2019).
 """
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
@@ -18,8 +20,20 @@ from gumbel.samplers import of_variables, straight_through
 _LEAD = 60.0
 
 
-def _perturbed(key: jax.Array, logits: ArrayLike, k: int) -> jax.Array:
-    """logits + G with the classes on the last axis, −inf at forbidden classes."""
+class Scores(NamedTuple):
+    """logits + G as an unevaluated sum, [..., K]: exact, however large the logits.
+
+    Attributes:
+        scores: the rounded sum, −inf at forbidden classes.
+        errors: what rounding took away.
+    """
+
+    scores: jax.Array
+    errors: jax.Array
+
+
+def _perturbed(key: jax.Array, logits: ArrayLike, k: int) -> Scores:
+    """logits + G with the classes on the last axis."""
     check_logits("logits", logits)
     check_classes("logits", logits)
     check_count("k", k)
@@ -31,17 +45,25 @@ def _perturbed(key: jax.Array, logits: ArrayLike, k: int) -> jax.Array:
     largest = jnp.where(certain, -jnp.inf, logits).max(axis=-1, keepdims=True)
     relative = finite(logits) - jax.lax.stop_gradient(finite(largest))
     noise = gumbel_noise(key, logits.shape).astype(logits.dtype)
-    scores = jnp.where(certain, _LEAD, relative) + noise
-    return jnp.where(jnp.isneginf(logits), -jnp.inf, scores)
+    leading = jnp.where(certain, _LEAD, relative)
+    scores = leading + noise
+    # Knuth's two-sum: classes that are masked by −10⁹ are still told apart by noise.
+    of_noise = scores - leading
+    errors = (leading - (scores - of_noise)) + (noise - of_noise)
+    return Scores(jnp.where(jnp.isneginf(logits), -jnp.inf, scores), errors)
 
 
-def _top_k(scores: jax.Array, k: int) -> jax.Array:
+def _top_k(perturbed: Scores, k: int) -> jax.Array:
     """k-hot of the k largest, NaN where a score is, or fewer than k are allowed."""
-    largest, indices = jax.lax.top_k(scores, k)
+    scores, errors = perturbed
+    classes = jax.lax.broadcasted_iota(jnp.int32, scores.shape, scores.ndim - 1)
+    ordered, _, order = jax.lax.sort((-scores, -errors, classes), num_keys=2)
     k_hot = jnp.put_along_axis(
-        jnp.zeros_like(scores), indices, 1.0, axis=-1, inplace=False
+        jnp.zeros_like(scores), order[..., :k], 1.0, axis=-1, inplace=False
     )
-    exists = (largest[..., -1:] > -jnp.inf) & ~jnp.isnan(scores).any(-1, keepdims=True)
+    exists = (ordered[..., k - 1 : k] < jnp.inf) & ~jnp.isnan(scores).any(
+        -1, keepdims=True
+    )
     return jnp.where(exists, k_hot, jnp.nan)
 
 
@@ -121,7 +143,8 @@ def relaxed_top_k(
     """
     check_classes("logits", logits, axis)
     dtype = jnp.result_type(logits)
-    scores = _perturbed(key, jnp.moveaxis(jnp.asarray(logits), axis, -1), k)
+    perturbed = _perturbed(key, jnp.moveaxis(jnp.asarray(logits), axis, -1), k)
+    scores = perturbed.scores
     allowed = ~jnp.isneginf(scores)
     temperature = of_variables(temperature, scores, -1)
 
@@ -138,7 +161,7 @@ def relaxed_top_k(
     alpha = finite(scores)
     log_p = log_softmax(alpha)
     (_, _, soft), _ = jax.lax.scan(draw, (alpha, log_p, jnp.exp(log_p)), length=k - 1)
-    hot = _top_k(scores, k)
+    hot = _top_k(perturbed, k)
     soft = jnp.where(jnp.isnan(hot), jnp.nan, soft)
     soft, hot = (jnp.moveaxis(a, -1, axis).astype(dtype) for a in (soft, hot))
     return straight_through(hot, soft) if hard else soft

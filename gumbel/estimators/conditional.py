@@ -72,10 +72,6 @@ def _hard(distribution: Distribution, z) -> jax.Array:
     return value.astype(distribution.logits.dtype)
 
 
-def _soft(distribution: Distribution, z, temperature) -> jax.Array:
-    return squash(distribution, z, temperature).astype(distribution.logits.dtype)
-
-
 def _hard_pass(run: Run, key: jax.Array, hyper: Hyper):
     """Log weights [S, B], and each discrete draw by name."""
 
@@ -103,10 +99,10 @@ def _relaxed_pass(run: Run, key, name: str, z, temperature, hyper: Hyper):
             nonlocal reached
             if drawn == name:
                 reached = True
-                return _soft(distribution, z, temperature)
+                return squash(distribution, z, temperature)
             other = _perturbed(key, distribution)
             if reached:
-                return _soft(distribution, other, temperature)
+                return squash(distribution, other, temperature)
             return _hard(distribution, other)
 
         sample_key = jax.random.fold_in(key, index)
@@ -165,7 +161,7 @@ def _logit_gradient(params, run, key, name, draw: Drawn, bound, hyper) -> jax.Ar
 
 def _features(distribution: Distribution, z, temperature) -> jax.Array:
     """The input of RELAX's network: the relaxed sample and the logits, [S, B, F]."""
-    pair = (_soft(distribution, z, temperature), distribution.logits)
+    pair = (squash(distribution, z, temperature), distribution.logits)
     return jnp.concatenate([x.reshape(*x.shape[:2], -1) for x in pair], axis=-1)
 
 

@@ -200,6 +200,27 @@ def test_impossible_values_and_priors():
     np.testing.assert_allclose(kl, expected, rtol=1e-4)
 
 
+def test_an_undefined_logit_beside_a_certain_one_is_not_an_impossible_value():
+    undefined = jnp.asarray([0.0, jnp.nan, jnp.inf])
+    q, p = gumbel.Categorical(undefined), gumbel.Categorical(jnp.zeros(3))
+    y = p.relax(0.5).sample(jax.random.key(0))
+    for corner in jnp.eye(3):
+        for number in (q.log_prob(corner), q.log_ratio(corner, p)):
+            assert np.isnan(number)
+    for number in (
+        q.kl(p),
+        p.kl(q),
+        q.entropy(),
+        q.relax(0.5).log_prob(y),
+        p.relax(0.5).log_ratio(y, q.relax(0.5)),
+        gumbel.exp_concrete_log_prob(y.y, undefined, 0.5),
+        gumbel.concrete_log_prob(jnp.exp(y.y), undefined, 0.5),
+        gumbel.logit_binary_concrete_log_prob(jnp.inf, jnp.asarray(jnp.nan), 0.5),
+        gumbel.logit_binary_concrete_log_prob(jnp.nan, jnp.asarray(jnp.inf), 0.5),
+    ):
+        assert np.isnan(number)
+
+
 def test_certain_bits():
     logits = jnp.asarray([[jnp.inf, -jnp.inf, 0.3]])
     distribution = gumbel.Bernoulli(logits)

@@ -138,3 +138,25 @@ def test_learned_states_stay_finite_and_large_negative_logits_are_masks(name):
             ours.grads,
             truth.grads,
         )
+
+
+@pytest.mark.parametrize("name", [n for n in ESTIMATORS if draws_classes(n)])
+def test_all_is_finite_with_the_least_float16(name):
+    # Its multiples are infinite in float16, and so would be the KL's gradient in a
+    # value of that type.
+    logits = jnp.asarray([[[1.5, -0.5, jnp.finfo(jnp.float16).min]] * 2], jnp.float16)
+    prior = gumbel.Categorical(jnp.zeros_like(logits))
+
+    def program(logits):
+        def run(draw):
+            z = draw("z", gumbel.Categorical(logits))
+            return z.value[..., 0].sum(axis=1) - z.kl(prior)
+
+        return run
+
+    f = gumbel.value_and_grad(name, program, num_samples=samples_of(name))
+    hyper = {"kl": "soft_mass"}
+    state = f.init(jax.random.key(1), logits, **hyper)
+    estimate = f(jax.random.key(0), logits, state=state, **hyper)
+    for leaf in jax.tree.leaves(estimate):
+        assert np.isfinite(leaf).all()

@@ -309,6 +309,19 @@ def test_noise_is_the_same_on_one_device_and_on_four():
             lambda key: gumbel.gumbel_softmax(key, jnp.zeros((2, 3)), 1.0, axis=2),
             "logits has shape (2, 3): must have at least one class on axis 2",
         ),
+        *(
+            (call, "=[0.0, 1.0]: must be an array, jnp.array(…)")
+            for call in (
+                lambda key: gumbel.gumbel_max(key, [0.0, 1.0]),
+                lambda key: gumbel.gumbel_softmax(key, [0.0, 1.0], 0.5),
+                lambda key: gumbel.binary_concrete(key, [0.0, 1.0], 0.5),
+                lambda key: gumbel.gumbel_top_k(key, [0.0, 1.0], 1),
+                lambda key: gumbel.hard_concrete(key, [0.0, 1.0], 0.5),
+                lambda key: gumbel.concrete_log_prob([0.0, 1.0], LOGITS, 0.5),
+                lambda key: gumbel.Categorical([0.0, 1.0]).entropy(),
+                lambda key: gumbel.Bernoulli([0.0, 1.0]).sample(key),
+            )
+        ),
     ],
 )
 def test_bad_arguments_are_named(call, message):

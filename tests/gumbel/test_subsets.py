@@ -118,6 +118,15 @@ def test_forbidden_classes_are_never_drawn_and_get_no_gradient(low):
     assert (sample[np.array([1, 4])] == 0).all() and np.isclose(sample.sum(), 2)
 
 
+def test_where_too_few_are_left_masked_classes_are_drawn_with_their_noise():
+    masked = np.float32([0.0, 0.5, -1e9, -1e9, -1e9])
+    drawn = jax.jit(lambda x: gumbel.gumbel_top_k(jax.random.key(0), x, 3))(
+        many(masked)
+    )
+    assert drawn[:, :2].all() and (drawn.sum(-1) == 3).all()
+    assert largest_z(np.zeros(3), 1, drawn[:, 2:]) < 5
+
+
 def test_extremes_and_axes():
     certain = gumbel.gumbel_top_k(
         jax.random.key(0), jnp.asarray([0.0, jnp.inf, 9.0]), 1
@@ -147,3 +156,8 @@ def test_impossible_numbers_of_classes(k):
     ):
         with pytest.raises(ValueError, match=r"^k="):
             draw()
+
+
+def test_a_number_of_classes_may_be_one_of_numpy():
+    drawn = gumbel.gumbel_top_k(jax.random.key(0), jnp.asarray(LOGITS), np.int64(2))
+    assert drawn.sum() == 2
