@@ -20,7 +20,6 @@ Shapes: B batch, L labelled images, N styles, K classes, D pixels; n images of a
 
 import functools
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -44,9 +43,9 @@ from experiments.cli.launch import launch
 from experiments.data import datasets
 from experiments.data import labels as labelled
 from experiments.data.binarization import Pixels, binarized
-from experiments.engine import plots, trained
+from experiments.engine import trained
 from experiments.engine.task import Task
-from experiments.models import m2
+from experiments.models import conv_m2, m2, m2_report
 from experiments.models.latents import visible_bias_init
 from gumbel.objectives import bernoulli_log_likelihood
 from gumbel.programs import Program, hard, interpret
@@ -125,7 +124,10 @@ def make_supervised(model: m2.M2, program: Program, images: Images, config) -> C
     return supervised
 
 
-NETWORKS: Mapping[str, Callable[..., m2.M2]] = {"mlp": m2.mlp, "conv": m2.convolutional}
+NETWORKS: Mapping[str, Callable[..., m2.M2]] = {
+    "mlp": m2.mlp,
+    "conv": conv_m2.convolutional,
+}
 METHODS = ("m2", "classifier")
 
 
@@ -184,10 +186,10 @@ def m2_task(config: ConfigDict, model: m2.M2, images: Images, checksum: str) -> 
         data={"images": jnp.asarray(unlabelled)},
         batch=lambda key, rows: (pixels.batch(key, rows["images"]),),
         evaluation={split: (jnp.asarray(x),) for split, x in pixels.fixed.items()},
-        plot=make_plot(model, images, has_style=True),
+        plot=m2_report.make_plot(model, pixels, images.true, has_style=True),
         checksum=checksum,
         supervised=make_supervised(model, program, images, config),
-        measure=make_measure(model, images, has_style=True),
+        measure=m2_report.make_measure(model, pixels, images.true, has_style=True),
         choose_by=choose_by,
     )
 
@@ -219,9 +221,9 @@ def classifier_task(
         evaluation={
             split: (jnp.asarray(x[split]), jnp.asarray(y[split])) for split in x
         },
-        plot=make_plot(model, images, has_style=False),
+        plot=m2_report.make_plot(model, pixels, images.true, has_style=False),
         checksum=checksum,
-        measure=make_measure(model, images, has_style=False),
+        measure=m2_report.make_measure(model, pixels, images.true, has_style=False),
         choose_by=choose_by,
     )
 
@@ -264,57 +266,6 @@ def check(config: ConfigDict) -> None:
             f"config.model.channels={tuple(model.channels)}: must be {must} for "
             f"config.model.networks={model.networks!r}"
         )
-
-
-# A style variable counts as used above this mean KL in nats; a collapsed one has none.
-USED = 0.1
-# Columns of the figure of samples.
-STYLES = 10
-
-
-def make_measure(model: m2.M2, images: Images, has_style: bool) -> Callable:
-    """Makes (params, split) -> accuracy and, if M2, the number of styles used."""
-    classify, style_kl = (m2.over_images(model, m) for m in ("classify", "style_kl"))
-    x = {split: jnp.asarray(images.pixels.expected(split)) for split in images.true}
-
-    def measure(params, split: str) -> dict[str, float]:
-        predicted = classify(params, x[split])[:, 0].argmax(axis=1)
-        metrics = {"accuracy": float((predicted == images.true[split]).mean())}
-        if has_style:
-            kl = style_kl(params, images.pixels.fixed[split]).mean(axis=0)
-            metrics["styles_used"] = float((kl > USED).sum())
-        return metrics
-
-    return measure
-
-
-def make_plot(model: m2.M2, images: Images, has_style: bool) -> Callable:
-    """Makes the plots of the confusion of classes and, if M2, of styles and samples."""
-    classify, style_kl = (m2.over_images(model, m) for m in ("classify", "style_kl"))
-    x, true = jnp.asarray(images.pixels.expected("valid")), images.true["valid"]
-    num_classes = model.num_classes
-
-    def plot(params: Any, key: jax.Array, directory: Path, slope=1.0) -> None:
-        del slope  # It changes no most probable class.
-        predicted = classify(params, x)[:, 0].argmax(axis=1)
-        path = directory / "confusion.png"
-        plots.plot_confusion(true, predicted, num_classes, path)
-        if not has_style:
-            return
-        kl = style_kl(params, images.pixels.fixed["valid"]).mean(axis=0)
-        plots.plot_style_usage(kl, USED, directory / "latents.png")
-        z = jnp.tile(
-            jax.random.normal(key, (STYLES, model.num_styles)), (num_classes, 1)
-        )
-        classes = np.repeat(np.arange(num_classes), STYLES)
-        plots.plot_image_grid(
-            m2.generate(model, params, classes, z),
-            num_classes,
-            directory / "samples.png",
-            "a class in each row, one style from the prior in each column",
-        )
-
-    return plot
 
 
 class Trained(trained.Trained):
