@@ -15,7 +15,8 @@ import jax
 from gumbel.checks import check_choice, check_positive
 from gumbel.distributions import Bernoulli, Distribution
 from gumbel.logits import bit_logits, class_logits
-from gumbel.programs import KL_FORMS, Run
+from gumbel.nodes import KL_FORMS
+from gumbel.programs import Run
 from gumbel.samplers import of_variables
 
 State = Any

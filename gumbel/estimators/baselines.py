@@ -21,8 +21,9 @@ from gumbel.checks import check_choice
 from gumbel.distributions import Distribution, Normal
 from gumbel.estimators.base import Hyper
 from gumbel.estimators.learned import Learned, net
+from gumbel.nodes import Node
 from gumbel.objectives import log_mean_exp
-from gumbel.programs import Node, Run
+from gumbel.programs import Run
 
 # A decay of 1 keeps a moment where it starts: the mean at 0, nothing subtracted; the
 # variance at 0, nothing divided. Traced, so switching them on never recompiles.

@@ -27,14 +27,8 @@ from gumbel.estimators.baselines import (
 )
 from gumbel.estimators.reinforce import discrete, score_term
 from gumbel.logits import sum_variables, wide
-from gumbel.programs import (
-    Node,
-    Run,
-    Sampler,
-    hard,
-    interpret,
-    valued,
-)
+from gumbel.nodes import Node
+from gumbel.programs import Run, Sampler, hard, interpret, valued
 
 Shifts = Mapping[str, jax.Array]
 

@@ -14,7 +14,8 @@ import numpy as np
 
 from gumbel.distributions import Bernoulli, Distribution, Normal
 from gumbel.estimators.base import Estimator, Hyper, State, stateless
-from gumbel.programs import Node, Run, discrete_node, hard, interpret
+from gumbel.nodes import Node
+from gumbel.programs import Run, discrete_node, hard, interpret
 
 # Joint values of all samples together: beyond this the table of log weights alone
 # passes a gigabyte at batch size 4096.

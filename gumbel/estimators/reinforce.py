@@ -31,8 +31,9 @@ from gumbel.estimators.baselines import (
 )
 from gumbel.estimators.learned import Learned, init_net, net, to_learn
 from gumbel.logits import wide
+from gumbel.nodes import Node
 from gumbel.objectives import log_mean_exp
-from gumbel.programs import Node, Run, hard, interpret, name_key, over_samples
+from gumbel.programs import Run, hard, interpret, name_key, over_samples
 
 
 def discrete(nodes: Mapping[str, Node]) -> dict[str, Node]:

@@ -16,15 +16,9 @@ from gumbel.checks import check_positive
 from gumbel.distributions import Bernoulli, Categorical, Distribution
 from gumbel.estimators.base import Estimator, Hyper, State, stateless
 from gumbel.logits import wide
+from gumbel.nodes import Node
 from gumbel.objectives import log_mean_exp
-from gumbel.programs import (
-    Node,
-    Run,
-    Sampler,
-    discrete_node,
-    relaxed,
-    sample_log_weights,
-)
+from gumbel.programs import Run, Sampler, discrete_node, relaxed, sample_log_weights
 
 
 def pathwise(make_sampler: Callable[[Hyper], Sampler], **fields: Any) -> Estimator:
