@@ -29,7 +29,8 @@ from ml_collections import ConfigDict
 
 import gumbel
 from experiments import ConfigError
-from experiments.cli.config import (
+from experiments.cli.launch import launch
+from experiments.cli.rules import (
     MAX_UNITS,
     Rule,
     at_least,
@@ -39,7 +40,6 @@ from experiments.cli.config import (
     one_of,
     positive_integers,
 )
-from experiments.cli.launch import launch
 from experiments.data import datasets
 from experiments.data import labels as labelled
 from experiments.data.binarization import Pixels, binarized

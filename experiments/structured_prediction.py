@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
-from experiments.cli.config import (
+from experiments.cli.launch import launch
+from experiments.cli.rules import (
     MAX_LAYERS,
     Rule,
     at_least,
@@ -29,7 +30,6 @@ from experiments.cli.config import (
     common_rules,
     latent_rules,
 )
-from experiments.cli.launch import launch
 from experiments.data import datasets
 from experiments.data.binarization import binarized
 from experiments.engine import plots, trained

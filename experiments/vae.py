@@ -23,7 +23,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from experiments import ConfigError
-from experiments.cli.config import (
+from experiments.cli.launch import launch
+from experiments.cli.rules import (
     Rule,
     check_config,
     check_latents,
@@ -34,7 +35,6 @@ from experiments.cli.config import (
     optional,
     positive_integers,
 )
-from experiments.cli.launch import launch
 from experiments.data import datasets
 from experiments.data.binarization import binarized
 from experiments.engine import plots, trained

@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 
 import gumbel
 from experiments import ConfigError
-from experiments.cli.config import check_config, common_rules
+from experiments.cli.rules import check_config, common_rules
 from experiments.engine.batches import batch_indices
 from experiments.engine.step import INIT, ORDER, hyper_parameters, static_options
 from experiments.engine.task import Task

@@ -18,7 +18,7 @@ from jax.sharding import Mesh
 from ml_collections import ConfigDict
 
 from experiments import REPOSITORY, ConfigError
-from experiments.cli.config import check_config
+from experiments.cli.rules import check_config
 from experiments.engine import processes as hosts
 from experiments.engine import provenance, report
 from experiments.engine import run_directory as workdir

@@ -12,7 +12,7 @@ from configs import vae as vae_config
 from experiments import ConfigError, semi_supervised, structured_prediction, vae
 from experiments.cli import config as configuration
 from experiments.cli import launch
-from experiments.cli.config import check_config
+from experiments.cli.rules import check_config
 from experiments.engine.fields import flatten
 
 MODULES = {

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import gumbel
-from experiments.cli.config import check_config
+from experiments.cli.rules import check_config
 from experiments.engine.fields import flatten
 from experiments.reproduction import records
 from experiments.reproduction import runs as engine
