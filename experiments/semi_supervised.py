@@ -287,7 +287,7 @@ class Trained(trained.Trained):
         Of `slope_annealed_st` it is not the distribution that draws are from, which
         has the same most probable class.
         """
-        x = trained.to_pixels(images)
+        x = trained.to_pixels(images, self.side, self.side)
         return jax.nn.softmax(
             m2.over_images(self.model, "classify")(self.params, x)[:, 0]
         )

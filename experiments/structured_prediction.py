@@ -10,7 +10,6 @@ Shapes: B batch, D pixels of a half; n images of S × S = 2·D pixels.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -183,12 +182,12 @@ class Trained(trained.Trained):
         Returns:
             [b, n, S/2, S].
         """
-        x = trained.to_pixels(upper)
+        rows = self.side // 2
+        x = trained.to_pixels(upper, rows, self.side)
         family = FAMILIES[self.config.model.family]
         predict = make_predict(self.model, family, n)
         lower = predict(self.params, key, x, self.slope)
-        side = math.isqrt(2 * x.shape[1])
-        return lower.swapaxes(0, 1).reshape(len(x), n, side // 2, side)
+        return lower.swapaxes(0, 1).reshape(len(x), n, rows, self.side)
 
 
 if __name__ == "__main__":

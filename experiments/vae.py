@@ -276,7 +276,7 @@ class Trained(trained.Trained):
 
     def posterior(self, images: Any) -> Any:
         """The distribution q(z|x) of the code of images [n, S, S] or [n, D]."""
-        x = trained.to_pixels(images)
+        x = trained.to_pixels(images, self.side, self.side)
         logits = self.model.apply(self.params, x, method="encode")
         return self.family.distribution(self.slope * logits)
 

@@ -111,6 +111,10 @@ def test_images_in_every_form(loaded):
     for wrong in wrongs:
         with pytest.raises(ValueError, match="images"):
             run.encode(wrong)
+    shape = r"images have shape .*: must be \[n, 28, 28\] or \[n, 784\], grey"
+    for wrong in (images[0], square[..., None], square[:, :14], images[:, :100]):
+        with pytest.raises(ValueError, match=shape):
+            run.encode(wrong)
 
 
 # Two epochs of six batches are behind the best step, 12.

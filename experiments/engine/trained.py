@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 
 import gumbel
 from experiments import CheckpointError, WorkdirError
+from experiments.data.datasets import SIDE
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.run_directory import read_json
 from experiments.engine.step import network_hyper
@@ -41,6 +42,11 @@ class Trained:
     params: Any
     result: Mapping[str, Any] | None
     slope: float = 1.0
+
+    @property
+    def side(self) -> int:
+        """The side of an image, S."""
+        return self.config.dataset.get("side", SIDE)
 
 
 def read(directory: Path) -> tuple[Any, ...]:
@@ -81,20 +87,28 @@ def _slope(versions: Path, config: ConfigDict, step: int) -> float:
     return float(network_hyper(config, num_examples, step)["slope"])
 
 
-def to_pixels(images: Any) -> jax.Array:
+def to_pixels(images: Any, rows: int, columns: int) -> jax.Array:
     """The pixels of images as floats in [0, 1], row by row.
 
     Args:
-        images: [n, …], bool, floats in [0, 1], or integers: grey levels from 0 to 255,
-            or 0/1 where none is larger, as data sets are read.
+        images: [n, rows, columns] or [n, rows · columns], bool, floats in [0, 1], or
+            integers: grey levels from 0 to 255, or 0/1 where none is larger, as data
+            sets are read.
+        rows: of an image.
+        columns: of an image.
 
     Returns:
-        float32 [n, D].
+        float32 [n, rows · columns].
 
     Raises:
-        ValueError: if the values are none of these.
+        ValueError: if shape or values are others.
     """
     images = np.asarray(images)
+    if images.shape[1:] not in ((rows, columns), (rows * columns,)):
+        raise ValueError(
+            f"images have shape {images.shape}: must be [n, {rows}, {columns}] or "
+            f"[n, {rows * columns}], grey"
+        )
     if images.dtype.kind in "buif":
         pixels = images.reshape(len(images), -1).astype(np.float32)
         if images.dtype.kind in "ui" and pixels.max(initial=0) > 1:
