@@ -55,8 +55,9 @@ def one_hot_argmax(scores: ArrayLike, axis: int = -1) -> jax.Array:
     scores = jnp.asarray(scores)
     index = jnp.argmax(scores, axis=axis)
     one_hot = jax.nn.one_hot(index, scores.shape[axis], dtype=scores.dtype, axis=axis)
-    exists = scores.max(axis=axis, keepdims=True) > -jnp.inf
-    return jnp.where(exists, one_hot, jnp.nan)
+    # Of argmax, which finds NaN: XLA's max passes over NaN in large arrays on CPU.
+    largest = jnp.where(one_hot == 1, scores, 0.0).sum(axis=axis, keepdims=True)
+    return jnp.where(largest > -jnp.inf, one_hot, jnp.nan)
 
 
 def threshold(scores: ArrayLike) -> jax.Array:
@@ -187,6 +188,7 @@ def gumbel_max(key: jax.Array, logits: ArrayLike, *, axis: int = -1) -> jax.Arra
     Raises:
         ValueError: if logits are not floating point or have no class axis.
     """
+    check_logits("logits", logits)
     sample = exp_concrete(key, jax.lax.stop_gradient(logits), 1.0, axis=axis)
     hard = one_hot_argmax(sample.logits + sample.noise, axis)
     return hard.astype(jnp.result_type(logits))
@@ -205,6 +207,7 @@ def bernoulli(key: jax.Array, logits: ArrayLike) -> jax.Array:
     Raises:
         ValueError: if logits are not floating point.
     """
+    check_logits("logits", logits)
     sample = logit_binary_concrete(key, jax.lax.stop_gradient(logits), 1.0)
     return threshold(sample.logits + sample.noise).astype(jnp.result_type(logits))
 

@@ -293,5 +293,10 @@ def keep_best(state: TrainState, score) -> TrainState:
 
 def largest_magnitude(tree) -> jax.Array:
     """The largest |x| of the floats in a pytree; not finite if any of them is not."""
+
+    def largest(leaf):
+        # XLA's max passes over NaN in large arrays on CPU.
+        return jnp.where(jnp.isnan(leaf).any(), jnp.nan, jnp.abs(leaf).max())
+
     leaves = [x for x in jax.tree.leaves(tree) if jnp.issubdtype(x.dtype, jnp.floating)]
-    return jnp.stack([jnp.abs(leaf).max() for leaf in leaves]).max()
+    return jnp.stack([largest(leaf) for leaf in leaves]).max()

@@ -185,6 +185,9 @@ def test_largest_magnitude_is_finite_only_if_all_is(bad):
     assert step.largest_magnitude(tree) == 7.5
     tree["b"] = (tree["b"][0], tree["b"][1].at[1, 0].set(bad))
     assert not np.isfinite(step.largest_magnitude(tree))
+    large = jnp.ones((5000, 200))
+    assert step.largest_magnitude(large) == 1
+    assert not np.isfinite(step.largest_magnitude(large.at[3, 4].set(bad)))
 
 
 def test_slope_rises_with_the_epoch_and_reaches_the_estimator():
