@@ -48,10 +48,19 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def read_records(folder: str) -> dict[str, dict[str, Any]]:
-    """The records of a folder of results/, by name."""
-    paths = sorted((RESULTS / folder).glob("*.json"))
-    return {path.stem: read_record(path) for path in paths}
+def read_records(folder: Path) -> dict[str, dict[str, Any]]:
+    """The records in a folder, by name."""
+    return {path.stem: read_record(path) for path in sorted(folder.glob("*.json"))}
+
+
+def link(path: Path) -> str:
+    """The path of a file of results/ in the repository."""
+    return f"results/{path.relative_to(RESULTS).as_posix()}"
+
+
+def machine(record: Mapping[str, Any]) -> str:
+    """The version of jax and the device that a record was made with."""
+    return f"{record['versions']['jax']}, {record['versions']['device_kind']}"
 
 
 def is_of(record: Mapping[str, Any], config: ConfigDict, free: Sequence[str]) -> bool:

@@ -14,7 +14,7 @@ import gumbel
 import runs
 from experiments import Interrupted, vae
 from experiments.engine import run_directory as workdir
-from experiments.reproduction import records, reproduce
+from experiments.reproduction import flags, records, reproduce
 from experiments.reproduction import runs as engine
 from made_records import bound, write
 
@@ -65,8 +65,12 @@ def test_mistakes_are_one_line_before_training(arguments, capsys, noise, root):
     assert not any(root.iterdir())
 
 
+def parse(argv):
+    return flags.parse(argv, reproduce.define_flags)[0]
+
+
 def selected(*arguments):
-    return [one.name for one in reproduce.select(reproduce.parse(["", *arguments]))]
+    return [one.name for one in reproduce.select(parse(["", *arguments]))]
 
 
 def test_what_a_command_line_selects():
@@ -216,7 +220,7 @@ def test_processes_share_a_table_a_core_and_a_shard_each(monkeypatch, tmp_path):
             *("1", str(cores[index % len(cores)])),
         ]
     # Of a flag that is given twice the last value counts.
-    values = reproduce.parse(["", *words[:-2]])
+    values = parse(["", *words[:-2]])
     assert (values.processes, values.shard) == (1, "1/2")
 
 
