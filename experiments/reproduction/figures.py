@@ -83,13 +83,9 @@ def curves(cells: Sequence[Cell]) -> dict[str, dict[str, np.ndarray]]:
 
 
 def plot_curves(rows: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> None:
-    """Plots validation nll against the step: a panel a row, a line an estimator.
+    """Plots what `curves` returns against the step: a panel a row, a line an estimator.
 
     Lines are means over seeds, in a band of one standard deviation.
-
-    Args:
-        rows: of `curves`.
-        path: the file to write.
     """
     estimators = list(dict.fromkeys(e for lines in rows.values() for e in lines))
     columns = min(2, len(rows))
@@ -126,12 +122,7 @@ def plot_curves(rows: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> Non
 
 
 def plot_gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Plots bias against spread, a line an estimator, a point a temperature.
-
-    Args:
-        rows: the rows of scripts/gradient_quality.py.
-        path: the file to write.
-    """
+    """Plots the rows of scripts/gradient_quality.py, see `show_gradient_quality`."""
     figure = Figure(figsize=(9.5, 6.5))
     axes = figure.subplots()
     show_gradient_quality(axes, rows)
@@ -140,7 +131,7 @@ def plot_gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None
 
 
 def show_gradient_quality(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Shows bias against spread, each estimator's name beside one of its points.
+    """Shows bias against spread, a line an estimator with its name, a point a row.
 
     A circle grows with the temperature; a diamond has none, or one that changes less
     than 5 % of the spread. A bias within the Monte Carlo error is hollow, at that

@@ -13,7 +13,7 @@ from experiments.engine.fields import differences, flatten
 from experiments.engine.report import read_metrics
 
 RESULTS = REPOSITORY / "results"
-# In a result: how long the run took, which differs between equal runs.
+# Numbers of a result that differ between equal runs.
 TIMINGS = ("seconds", "evaluation_seconds")
 
 
@@ -90,16 +90,6 @@ def config_of(record: Mapping[str, Any]) -> tuple[str, ConfigDict]:
         raise ConfigError(f"config.{unknown[0]}: must be a field of {experiment}")
     config.update_from_flattened_dict(fields)
     return experiment, config.lock()
-
-
-def different_numbers(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The numbers of two results that are not equal to the last bit, timings aside."""
-    return differences(
-        *(
-            {name: value for name, value in flatten(x).items() if name not in TIMINGS}
-            for x in (old, new)
-        )
-    )
 
 
 def edges(record: Mapping[str, Any]) -> list[str]:

@@ -24,7 +24,7 @@ from experiments.engine import processes as hosts
 from experiments.engine import provenance, report
 from experiments.engine import run_directory as workdir
 from experiments.engine.devices import sweep_mesh
-from experiments.engine.fields import differences, flatten
+from experiments.engine.fields import flatten
 from experiments.engine.run_directory import write_json
 from experiments.engine.step import check_task, static_fields
 from experiments.engine.task import Task
@@ -259,33 +259,3 @@ def evaluate(
             point.pop("chosen_by", None)
         record["selection"] = shown
     return record
-
-
-def rerun(path: Path, data_dir: str | None) -> tuple[list[str], list[str]]:
-    """Does the run of a record again, in a directory of its own.
-
-    Args:
-        path: of the record.
-        data_dir: folder of the data here; None: as in the record.
-
-    Returns:
-        What differs of the numbers, to the last bit, and of the versions, in words.
-
-    Raises:
-        ConfigError: if the file is no record of a whole run.
-        Interrupted: on SIGTERM or Ctrl-C in training, with the state saved.
-    """
-    record = records.read_record(path)
-    if "result" not in record:
-        raise ConfigError(f"{path}: must be a record of a run that did not diverge")
-    experiment, config = records.config_of(record)
-    if data_dir is not None:
-        config = with_fields(config, {"dataset.data_dir": data_dir})
-    task = module_of(experiment).make_task(config)
-    versions = provenance.versions(task.checksum)
-    settings = {"config": config.to_dict(), "versions": versions}
-    result = train(task, config, workdir.default_workdir("again", path.stem, settings))
-    numbers = records.different_numbers(record["result"], result)
-    # Not what the directory of a run has beside its versions.
-    recorded = {n: v for n, v in record["versions"].items() if n in versions}
-    return numbers, differences(recorded, versions)
