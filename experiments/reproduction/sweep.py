@@ -42,7 +42,7 @@ and sweep.png.
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,7 @@ from ml_collections import ConfigDict
 
 from experiments import REPOSITORY, ConfigError
 from experiments.cli import launch
-from experiments.cli.config import EXPERIMENTS, read_flags, unknown_field
+from experiments.cli.config import EXPERIMENTS, read_flags
 from experiments.engine import processes as hosts
 from experiments.engine import report
 from experiments.engine.fields import flatten
@@ -61,13 +61,6 @@ from experiments.reproduction import bounds, runs
 from experiments.reproduction.flags import parse as parse_flags
 from experiments.reproduction.runs import Run
 from experiments.reproduction.sweep_plot import plot_sweep
-
-# How the values of a field are read, and what they are.
-_READERS: Mapping[type, tuple[Callable[[str], Any], str]] = {
-    float: (float, "a number"),
-    int: (int, "an integer"),
-    str: (str, "a name"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,44 +122,6 @@ def make_point(
     )
 
 
-def read_values(base: ConfigDict, text: str) -> tuple[str, tuple]:
-    """Reads FIELD=VALUE,VALUE,… with values of the field's type.
-
-    Args:
-        base: the config that has the field.
-        text: for example `schedule.rate=0,1e-5,1e-4`.
-
-    Returns:
-        The field, dotted where it is nested, and the values.
-
-    Raises:
-        ConfigError: if there is no such field, it is neither a number nor a name, or a
-            value is of another type or given twice.
-    """
-    field, _, rest = text.partition("=")
-    texts = [value.strip() for value in rest.split(",")]
-    if field not in flatten(base.to_dict()):
-        raise ConfigError(unknown_field(field, base))
-    if field == "seed":
-        raise ConfigError(f"--sweep={text}: seeds must be given as --seeds=NUMBER")
-    if not all(texts):
-        raise ConfigError(f"--sweep={text}: must be {field}=VALUE,VALUE,…")
-    group, _, leaf = field.rpartition(".")
-    kind = (base[group] if group else base).get_type(leaf)
-    if kind not in _READERS:
-        raise ConfigError(f"config.{field}={rest}: only numbers and names can be swept")
-    read, meaning = _READERS[kind]
-    values = []
-    for value in texts:
-        try:
-            values.append(read(value))
-        except ValueError:
-            raise ConfigError(f"config.{field}={value!r}: must be {meaning}") from None
-        if values.count(values[-1]) > 1:
-            raise ConfigError(f"config.{field}={values[-1]!r}: must be given once")
-    return field, tuple(values)
-
-
 def _define_experiment(values: flags.FlagValues) -> None:
     flags.DEFINE_string("experiment", "vae", "its module", flag_values=values)
 
@@ -197,10 +152,22 @@ def parse(argv: list[str]) -> Sweep:
     values, path, variant = read_flags(argv, default, _define_flags)
     shard, fields = runs.read_shard(values.shard), {}
     for text in values.sweep:
-        field, choices = read_values(values.config, text)
+        field, _, choices = text.partition("=")
+        if field == "seed":
+            raise ConfigError(f"--sweep={text}: seeds must be given as --seeds=NUMBER")
         if field in fields:
             raise ConfigError(f"--sweep={text}: {field} must be given once")
-        fields[field] = choices
+        fields[field] = ()
+        for choice in choices.split(","):
+            # Read as the flag of the field.
+            point = [*argv, f"--config.{field}={choice.strip()}"]
+            config = read_flags(point, default, _define_flags)[0].config
+            value = flatten(config.to_dict())[field]
+            if not isinstance(value, int | float | str):
+                raise ConfigError(f"--sweep={text}: must be numbers or names")
+            if value in fields[field]:
+                raise ConfigError(f"--sweep={text}: {choice} must be given once")
+            fields[field] += (value,)
     if not fields:
         raise ConfigError("--sweep: must be given, as FIELD=VALUE,VALUE,…")
     return Sweep(experiment, path, variant, fields, shard, values)

@@ -68,33 +68,33 @@ call = functools.partial(runs.call_script, sweep)
     ],
 )
 def test_values_have_the_type_of_their_field(text, field, values):
-    result = sweep.read_values(runs.config(), text)
-    assert result == (field, values)
-    assert [type(value) for value in result[1]] == [type(value) for value in values]
+    result = sweep.parse(["", f"--sweep={text}"]).fields[field]
+    assert result == values
+    assert [type(value) for value in result] == [type(value) for value in values]
 
 
 REFUSED = {
-    "slope.rat=1": "config.slope.rat: unknown field; did you mean slope.rate",
-    "slope=1": "config.slope: unknown field",
-    "temperature=1,warm": "config.temperature='warm': must be a number",
-    "num_samples=1,2.5": "config.num_samples='2.5': must be an integer",
-    "model.hidden=(8,)": "config.model.hidden=(8,): only numbers and names can be",
-    "temperature=1,1.0": "config.temperature=1.0: must be given once",
-    "temperature=1,": "--sweep=temperature=1,: must be temperature=VALUE,VALUE,…",
-    "temperature": "--sweep=temperature: must be temperature=VALUE,VALUE,…",
+    "slope.rat=1": "--config.slope.rat: unknown; did you mean --config.slope.rate",
+    "slope=1": "--config.slope: unknown",
+    "temperature=1,warm": "flag --config.temperature=warm: could not convert",
+    "num_samples=1,2.5": "flag --config.num_samples=2.5: invalid literal for int",
+    "report_samples=8": "--sweep=report_samples=8: must be numbers or names",
+    "temperature=1,1.0": "--sweep=temperature=1,1.0: 1.0 must be given once",
+    "temperature=1,": "flag --config.temperature=: could not convert",
+    "temperature": "flag --config.temperature=: could not convert",
 }
 
 
 @pytest.mark.parametrize("text", REFUSED)
 def test_other_values_are_refused(text):
     with pytest.raises(ConfigError) as refusal:
-        sweep.read_values(runs.config(), text)
+        sweep.parse(["", f"--sweep={text}"])
     assert str(refusal.value).startswith(REFUSED[text])
 
 
 MISTAKES = {
-    "--sweep=temprature=1,2": "config.temprature: unknown field; did you mean temper",
-    "--sweep=temperature=1,warm": "config.temperature='warm': must be a number",
+    "--sweep=temprature=1,2": "--config.temprature: unknown; did you mean --config.tem",
+    "--sweep=temperature=1,warm": "flag --config.temperature=warm: could not convert",
     "--sweep=temperature=1,0": "config.temperature=0.0: must be a positive finite",
     "--sweep=temperature=1,-2": "config.temperature=-2.0: must be a positive finite",
     "--sweep=estimator=vimco,foo": "config.num_samples=1: must be an integer ≥ 2",
