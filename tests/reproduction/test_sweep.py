@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import runs
-from experiments import ConfigError, Interrupted, vae
+from experiments import Interrupted, vae
 from experiments.engine import run_directory as workdir
 from experiments.engine.step import init_state
 from experiments.reproduction import bounds, sweep
@@ -73,34 +73,17 @@ def test_values_have_the_type_of_their_field(text, field, values):
     assert [type(value) for value in result] == [type(value) for value in values]
 
 
-REFUSED = {
-    "slope.rat=1": "--config.slope.rat: unknown; did you mean --config.slope.rate",
-    "slope=1": "--config.slope: unknown",
-    "temperature=1,warm": "flag --config.temperature=warm: could not convert",
-    "num_samples=1,2.5": "flag --config.num_samples=2.5: invalid literal for int",
-    "report_samples=8": "--sweep=report_samples=8: must be numbers or names",
-    "temperature=1,1.0": "--sweep=temperature=1,1.0: 1.0 must be given once",
-    "temperature=1,": "flag --config.temperature=: could not convert",
-    "temperature": "flag --config.temperature=: could not convert",
-}
-
-
-@pytest.mark.parametrize("text", REFUSED)
-def test_other_values_are_refused(text):
-    with pytest.raises(ConfigError) as refusal:
-        sweep.parse(["", f"--sweep={text}"])
-    assert str(refusal.value).startswith(REFUSED[text])
-
-
 MISTAKES = {
     "--sweep=temprature=1,2": "--config.temprature: unknown; did you mean --config.tem",
+    "--sweep=slope=1": "--config.slope: unknown",
     "--sweep=temperature=1,warm": "flag --config.temperature=warm: could not convert",
+    "--sweep=temperature=1,": "flag --config.temperature=: could not convert",
+    "--sweep=temperature": "flag --config.temperature=: could not convert",
+    "--sweep=temperature=1,1.0": "--sweep=temperature=1,1.0: 1.0 must be given once",
     "--sweep=temperature=1,0": "config.temperature=0.0: must be a positive finite",
-    "--sweep=temperature=1,-2": "config.temperature=-2.0: must be a positive finite",
+    "--sweep=num_samples=1,2.5": "flag --config.num_samples=2.5: invalid literal for",
+    "--sweep=report_samples=8": "--sweep=report_samples=8: must be numbers or names",
     "--sweep=estimator=vimco,foo": "config.num_samples=1: must be an integer ≥ 2",
-    "--sweep=objective=soft_mass,foo": "config.objective='foo': must be one of relax",
-    "--sweep=schedule.minimum=0.5,3": "config.temperature=1.0: must be at least",
-    "--sweep=model.prior=uniform,foo": "config.model.prior='foo': must be one of lea",
     "--sweep=batch_size=8,64": "config.batch_size=64: must be at most the 48",
     "--sweep=seed=0,1": "must be given as --seeds=NUMBER",
     "--seeds=0": "flag --seeds=0",
