@@ -17,8 +17,7 @@ from ml_collections import ConfigDict
 
 from experiments.engine.fields import flatten
 from experiments.reproduction import records
-from experiments.reproduction.budgets import TABLE_BUDGETS, Budget
-from experiments.reproduction.published import TABLES, Column, Row
+from experiments.reproduction.published import TABLES, Budget, Column, Row
 from experiments.reproduction.runs import (
     TRAIN_ONLY,
     Run,
@@ -62,7 +61,7 @@ class Cell:
     @property
     def spent(self) -> Budget:
         """The budget of the table."""
-        return TABLE_BUDGETS[self.table][self.budget]
+        return TABLES[self.table].budgets[self.budget]
 
     @property
     def num_seeds(self) -> int:

@@ -48,10 +48,9 @@ from experiments.engine.fields import differences, flatten
 from experiments.engine.run_directory import default_workdir
 from experiments.engine.train import train
 from experiments.reproduction import records, runs, tables
-from experiments.reproduction.budgets import BUDGETS
 from experiments.reproduction.cells import Cell, recorded_cells, table_cells
 from experiments.reproduction.flags import parse
-from experiments.reproduction.published import TABLES
+from experiments.reproduction.published import BUDGETS, TABLES
 from experiments.reproduction.runs import Run
 
 WHOLE = "0/1"

@@ -11,9 +11,8 @@ from experiments.cli.config import check_config
 from experiments.engine.fields import flatten
 from experiments.reproduction import records
 from experiments.reproduction import runs as engine
-from experiments.reproduction.budgets import BUDGETS, OPTIONS, TABLE_BUDGETS
 from experiments.reproduction.cells import table_cells
-from experiments.reproduction.published import TABLES
+from experiments.reproduction.published import BUDGETS, TABLES
 
 # How ml_collections loads a config file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -99,9 +98,8 @@ def test_every_cell_has_a_config_that_can_run(table, budget):
         rules = importlib.import_module(f"experiments.{cell.row.experiment}").rules()
         for run in [*cell.points(), cell.finals()[-1]]:
             check_config(run.config, rules)
-        spent = TABLE_BUDGETS[table][budget]
         for point in cell.points():
-            steps = spent.fraction * cell.config.num_steps
+            steps = cell.spent.fraction * cell.config.num_steps
             assert point.config.num_steps == pytest.approx(steps)
         assert cell.folder.parts[-3:] == ("results", table, budget)
 
@@ -125,8 +123,9 @@ def test_a_few_steps_of_each_experiment_can_be_traced(noise):
 
 
 def test_all_estimators_of_a_row_have_the_same_budget():
-    free = {"estimator", *(name for fields in OPTIONS.values() for name in fields)}
     for table in TABLES:
+        options = TABLES[table].budgets["cpu"].options.values()
+        free = {"estimator", *(name for fields in options for name in fields)}
         every = table_cells(table, "cpu")
         for row in TABLES[table].rows:
             cells = [cell for cell in every if cell.row == row]

@@ -21,9 +21,8 @@ from experiments.engine.fields import flatten
 from experiments.engine.run_directory import write_json
 from experiments.reproduction import records
 from experiments.reproduction import runs as engine
-from experiments.reproduction.budgets import Budget
 from experiments.reproduction.cells import Cell
-from experiments.reproduction.published import Row
+from experiments.reproduction.published import Budget, Row
 
 # How ml_collections loads a config file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
