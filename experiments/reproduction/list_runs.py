@@ -34,7 +34,7 @@ from experiments import REPOSITORY, ConfigError, WorkdirError
 from experiments.engine import plots, report
 from experiments.engine.fields import flatten
 from experiments.engine.run_directory import read_json
-from experiments.reproduction.flags import parse
+from experiments.reproduction.arguments import parse_flags
 
 COLUMNS = (
     *("run", "part_of", "config", "state", "step", "valid_nll", "test_nll"),
@@ -138,7 +138,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 def main(argv: list[str]) -> None:
     """Prints the table and plots the curves."""
-    values, folders = parse(argv, _define_flags)
+    values, folders = parse_flags(argv, _define_flags)
     folders = [Path(folder) for folder in folders or [REPOSITORY / "runs"]]
     for folder in folders:
         if not folder.is_dir():

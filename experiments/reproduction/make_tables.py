@@ -24,8 +24,8 @@ from experiments import REPOSITORY, ConfigError
 from experiments.cli.config import EXPERIMENTS
 from experiments.engine.run_directory import write_json
 from experiments.reproduction import figures, records, tables
+from experiments.reproduction.arguments import parse_flags
 from experiments.reproduction.cells import Cell, recorded_cells
-from experiments.reproduction.flags import parse
 from experiments.reproduction.other_tables import quality_table, runs_table, sweep_table
 from experiments.reproduction.published import TABLES
 from experiments.reproduction.readme_tables import README_TABLES
@@ -196,7 +196,7 @@ def _define_flags(values: flags.FlagValues) -> None:
 
 def main(argv: list[str]) -> None:
     """Records a run, where one is given, and writes all tables."""
-    values, _ = parse(argv, _define_flags)
+    values, _ = parse_flags(argv, _define_flags)
     if values.record:
         _record(values)
     every = read_tables()

@@ -48,8 +48,8 @@ from experiments.engine.fields import differences, flatten
 from experiments.engine.run_directory import default_workdir
 from experiments.engine.train import train
 from experiments.reproduction import records, runs, tables
+from experiments.reproduction.arguments import parse_flags
 from experiments.reproduction.cells import Cell, recorded_cells, table_cells
-from experiments.reproduction.flags import parse
 from experiments.reproduction.published import BUDGETS, TABLES
 from experiments.reproduction.runs import Run
 
@@ -225,7 +225,7 @@ def check(todo: Sequence[Cell], data_dir: str | None) -> None:
 
 def main(argv: list[str]) -> None:
     """Selects, checks, trains and evaluates, and prints the tables."""
-    values, rest = parse(argv, define_flags)
+    values, rest = parse_flags(argv, define_flags)
     if rest:
         raise ConfigError(f"{rest[0]}: unexpected argument")
     if values.processes > 1 and values.shard != WHOLE:

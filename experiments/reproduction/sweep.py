@@ -58,7 +58,7 @@ from experiments.engine import report
 from experiments.engine.fields import flatten
 from experiments.engine.run_directory import default_workdir, write_json
 from experiments.reproduction import bounds, runs
-from experiments.reproduction.flags import parse as parse_flags
+from experiments.reproduction.arguments import parse_flags
 from experiments.reproduction.runs import Run
 from experiments.reproduction.sweep_plot import plot_sweep
 

@@ -15,8 +15,9 @@ import gumbel
 import runs
 from experiments import Interrupted, vae
 from experiments.engine import run_directory as workdir
-from experiments.reproduction import flags, records, reproduce
+from experiments.reproduction import records, reproduce
 from experiments.reproduction import runs as engine
+from experiments.reproduction.arguments import parse_flags
 from made_records import bound, write
 
 # How ml_collections loads a config file.
@@ -67,7 +68,7 @@ def test_mistakes_are_one_line_before_training(arguments, capsys, noise, root):
 
 
 def parse(argv):
-    return flags.parse(argv, reproduce.define_flags)[0]
+    return parse_flags(argv, reproduce.define_flags)[0]
 
 
 def selected(*arguments):

@@ -7,7 +7,7 @@ from absl import flags
 from experiments import ConfigError
 
 
-def parse(
+def parse_flags(
     argv: list[str],
     define: Callable[[flags.FlagValues], None],
     known_only: bool = False,
