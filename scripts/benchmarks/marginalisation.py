@@ -26,14 +26,12 @@ def with_random_labels(dataset: datasets.Dataset, num_classes: int) -> datasets.
     """The same images, with labels drawn from so many classes."""
     rng = np.random.default_rng(num_classes)
 
-    def split(images) -> datasets.Split:
-        labels = rng.integers(num_classes, size=len(images)).astype(np.int32)
-        return datasets.Split(images, labels)
+    def relabel(split: datasets.Split) -> datasets.Split:
+        labels = rng.integers(num_classes, size=len(split.images))
+        return datasets.Split(split.images, labels.astype(np.int32))
 
-    splits = {
-        name: split(getattr(dataset, name).images)
-        for name in ("train", "valid", "test")
-    }
+    names = "train", "valid", "test"
+    splits = {name: relabel(getattr(dataset, name)) for name in names}
     return dataclasses.replace(dataset, num_classes=num_classes, **splits)
 
 

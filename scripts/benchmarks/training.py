@@ -30,6 +30,7 @@ from experiments.engine.step import (
     make_train_chunk,
     make_train_step,
 )
+from experiments.reproduction.runs import module_of
 from experiments.reproduction.speed_tables import (
     COMPILED,
     EAGER,
@@ -69,8 +70,7 @@ class Network(NamedTuple):
 
     def task(self):
         """The task of the config."""
-        module = importlib.import_module(f"experiments.{self.experiment}")
-        return module.make_task(self.config())
+        return module_of(self.experiment).make_task(self.config())
 
 
 NETWORKS: Mapping[str, Network] = {
