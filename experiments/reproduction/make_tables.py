@@ -31,25 +31,6 @@ from experiments.reproduction.published import TABLES
 from experiments.reproduction.readme_tables import README_TABLES
 from experiments.reproduction.speed_tables import figure5, training_tables
 
-_LEGEND = """# Results
-
-Written by `python scripts/make_tables.py` from the records in this folder, one JSON
-file a run; every table of the papers is beside its records as `table.csv`, too. [1] is
-Jang, Gu & Poole (2017), [2] is Maddison, Mnih & Teh (2017). Bounds are in nats, lower
-is better.
-
-* test nll: −L_m of the test set on hard samples, m = `eval_samples`; L_1: the same with
-  one sample, the negative ELBO.
-* published, difference: the number in the paper, and ours minus it; ✗ where ours is
-  worse and ✓ where it is better by more than the tolerance in the table's note.
-* ±: standard deviation over seeds; of a single seed, standard error over images.
-* learning_rate, alpha, temperature: chosen by the validation set; ◂ where the choice is
-  at the edge of the grid that was tried, (set) where there was nothing to choose.
-* best at: the steps at which validation was best; the test set is read once, with the
-  parameters of that step.
-* evaluations: of the program in a training step, of m samples and n draws.
-"""
-
 # What is below the tables of the papers: the folder, its title and its table.
 _SECTIONS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "jang_figure5/cpu": ("Figure 5 of [1], `jang_figure5`, budget `cpu`", figure5),
@@ -75,7 +56,7 @@ _ALT_TEXTS = {
     "quality": "bias against spread of the estimators",
     "sweep": "bounds against what was swept",
 }
-# Sentences about tables, written by hand.
+# The legend and sentences about tables, written by hand.
 _NOTES = records.RESULTS / "notes.md"
 # Captions of the pictures of docs/pictures.py.
 _CAPTIONS = REPOSITORY / "docs" / "images" / "captions.json"
@@ -105,7 +86,8 @@ def _at_a_glance(cells: Sequence[Cell]) -> bool:
 
 def results_page(every: Sequence[Sequence[Cell]]) -> str:
     """results/README.md: every table, below a title with its conditions."""
-    sections, notes = [], _read_notes()
+    notes = _read_notes()
+    sections = [f"# Results\n\n{notes.pop('legend').strip()}\n"]
     for cells in every:
         make = tables.glance if _at_a_glance(cells) else tables.table
         # The notes are about the tables that two cores can make.
@@ -124,7 +106,7 @@ def results_page(every: Sequence[Sequence[Cell]]) -> str:
         sections.append("\n".join(["## Samples of trained models\n", *images]))
     if notes:
         raise ConfigError(f"{_NOTES}: no table is named {', '.join(notes)}")
-    return "\n".join([_LEGEND, *sections]).replace("](results/", "](./")
+    return "\n".join(sections).replace("](results/", "](./")
 
 
 def _section(title: str, text: str, folder: Path) -> str:
@@ -132,7 +114,7 @@ def _section(title: str, text: str, folder: Path) -> str:
 
 
 def _read_notes() -> dict[str, str]:
-    """The sentences about each table, by its name."""
+    """The legend, and the sentences about each table by its name."""
     _, *parts = _NOTES.read_text().split("\n## ")
     pairs = (part.split("\n", 1) for part in parts)
     return {name: f"{text.strip()}\n\n" for name, text in pairs}
