@@ -14,7 +14,7 @@ from experiments.engine import plots
 from experiments.engine.provenance import versions
 from experiments.engine.run_directory import write_json
 from experiments.reproduction.speed_tables import figure5
-from scripts.benchmarks.clock import medians
+from scripts.benchmarks.clock import time_in_turns
 from scripts.benchmarks.training import turns
 
 NUM_CLASSES, STEPS = (2, 5, 10, 20, 50, 100), 5
@@ -45,7 +45,7 @@ def marginalisation(out: Path) -> None:
             config.estimator = estimator
             task = semi_supervised.task_of(config, dataset)
             functions[name] = turns(task, config, STEPS)
-        for name, seconds in medians(functions).items():
+        for name, seconds in time_in_turns(functions)[1].items():
             costs[name].append(1e3 * seconds / STEPS)
     # Relative errors, so that the small numbers count as much as the large ones.
     fits = {
