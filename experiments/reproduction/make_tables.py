@@ -26,10 +26,15 @@ from experiments.engine.run_directory import write_json
 from experiments.reproduction import figures, records, tables
 from experiments.reproduction.arguments import parse_flags
 from experiments.reproduction.cells import Cell, recorded_cells
-from experiments.reproduction.other_tables import quality_table, runs_table, sweep_table
+from experiments.reproduction.other_tables import (
+    figure5,
+    quality_table,
+    runs_table,
+    sweep_table,
+    training_tables,
+)
 from experiments.reproduction.published import TABLES
 from experiments.reproduction.readme_tables import README_TABLES
-from experiments.reproduction.speed_tables import figure5, training_tables
 
 # What is below the tables of the papers: the folder, its title and its table.
 _SECTIONS: dict[str, tuple[str, Callable[[Path], str]]] = {

@@ -4,8 +4,9 @@ import re
 from collections.abc import Callable, Mapping
 
 from experiments.engine import report
-from experiments.reproduction import records, speed_tables
+from experiments.reproduction import records
 from experiments.reproduction.cells import WORSE, Cell, by_row, recorded_cells
+from experiments.reproduction.other_tables import readme_speed
 from experiments.reproduction.published import TABLES
 
 # The records of the README's commands: what it is, table, row and estimator.
@@ -103,5 +104,5 @@ README_TABLES: Mapping[str, Callable[[], str]] = {
     "expected": expected,
     "experiments": experiments,
     "summary": summary,
-    "speed": speed_tables.readme_table,
+    "speed": readme_speed,
 }

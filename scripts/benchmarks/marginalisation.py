@@ -13,7 +13,7 @@ from experiments.data import datasets
 from experiments.engine import plots
 from experiments.engine.provenance import versions
 from experiments.engine.run_directory import write_json
-from experiments.reproduction.speed_tables import figure5
+from experiments.reproduction.other_tables import figure5
 from scripts.benchmarks.clock import time_in_turns
 from scripts.benchmarks.training import turns
 

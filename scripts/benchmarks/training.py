@@ -30,14 +30,14 @@ from experiments.engine.step import (
     make_train_chunk,
     make_train_step,
 )
-from experiments.reproduction.runs import module_of
-from experiments.reproduction.speed_tables import (
+from experiments.reproduction.other_tables import (
     COMPILED,
     EAGER,
     FLOOR,
     OURS,
     training_table,
 )
+from experiments.reproduction.runs import module_of
 from scripts.benchmarks.clock import machine, time_in_turns
 
 REPEATS, SAMPLES = 7, 1000

@@ -2,7 +2,7 @@
 
 import json
 
-from experiments.reproduction import other_tables, speed_tables
+from experiments.reproduction import other_tables
 
 
 def write_json(path, value):
@@ -17,7 +17,7 @@ def test_figure_5_is_a_ratio_of_steps_per_second(results):
         "versions": {"jax": "1", "device_kind": "abacus"},
     }
     write_json(results / "jang_figure5/cpu/marginalisation.json", record)
-    lines = speed_tables.figure5(results / "jang_figure5/cpu").splitlines()
+    lines = other_tables.figure5(results / "jang_figure5/cpu").splitlines()
     assert lines[2] == "| 2 | 250.0 | 250.0 | 1.0 | – |"
     assert lines[3] == "| 10 | 33.3 | 100.0 | 3.0 | 2.0 |"
 
@@ -73,11 +73,11 @@ BENCHMARK = {
 
 
 def test_training_steps_as_rates_and_ratios_of_every_processor(results):
-    assert speed_tables.training_tables(results / "benchmark") == "Not recorded yet."
+    assert other_tables.training_tables(results / "benchmark") == "Not recorded yet."
     other = BENCHMARK | {"machine": BENCHMARK["machine"] | {"cpu": "another"}}
     for name, values in (("a", BENCHMARK), ("b", other)):
         write_json(results / f"benchmark/{name}.json", values)
-    text = speed_tables.training_tables(results / "benchmark")
+    text = other_tables.training_tables(results / "benchmark")
     assert "| steps/s | this project | torch.compile | × torch.compile | × fl" in text
     assert text.count("| a network | 500 | 200 | 2.50 | 1.25 |") == 2
     assert "| a network | 1.2 | 8.9 | 12 |" in text

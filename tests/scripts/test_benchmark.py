@@ -12,7 +12,7 @@ import pytest
 import gumbel
 import runs
 from experiments.engine.step import init_state
-from experiments.reproduction import speed_tables
+from experiments.reproduction import other_tables
 from gumbel import samplers
 from scripts import benchmark
 from scripts.benchmarks import clock, components, training
@@ -74,7 +74,7 @@ def test_training_is_timed_and_written_in_a_file_of_the_processor(
     assert {training.OURS, training.FLOOR} <= set(network["milliseconds"])
     assert all(value > 0 for value in network["milliseconds"].values())
     assert network["compile_seconds"][training.OURS] > 0
-    assert speed_tables.training_table(values) in out
+    assert other_tables.training_table(values) in out
 
 
 @pytest.mark.parametrize("name", ["noise", "categorical", "likelihood"])
