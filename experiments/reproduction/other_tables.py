@@ -73,7 +73,7 @@ def quality_table(folder: Path) -> str:
     for name in dict.fromkeys(row["estimator"] for row in record["rows"]):
         by = {r["temperature"]: r for r in record["rows"] if r["estimator"] == name}
         (cost,) = {row["evaluations"] for row in by.values()}
-        cells = [_bias_and_std(by[t]) if t in by else "–" for t in columns]
+        cells = [bias_and_std(by[t]) if t in by else "–" for t in columns]
         rows.append([f"`{name}`", cost, *cells])
     header = ["estimator", "evaluations", "no τ", *(f"τ = {t:g}" for t in columns[1:])]
     return (
@@ -86,7 +86,7 @@ def quality_table(folder: Path) -> str:
     )
 
 
-def _bias_and_std(row: Mapping[str, Any]) -> str:
+def bias_and_std(row: Mapping[str, Any]) -> str:
     """The bias, or < its Monte Carlo error where that hides it, and the spread."""
     seen = row["bias"] > row["bias_noise"]
     bias = f"{row['bias']:.2f}" if seen else f"< {row['bias_noise']:.2f}"
