@@ -19,6 +19,7 @@ from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util.docutils import SphinxDirective
 
+from experiments.reproduction.other_tables import bias_and_std
 from gumbel.estimators import ESTIMATORS
 
 DOCS = Path(__file__).parent
@@ -85,10 +86,8 @@ def measured(name: str) -> str:
     rows = [r for r in json.loads(path.read_text())["rows"] if r["estimator"] == name]
     texts = []
     for row in rows:
-        bias, noise = row["bias"], row["bias_noise"]
-        text = f"{bias:.2f}" if bias > noise else f"< {noise:.2f}"
         tau = "" if row["temperature"] is None else f"τ = {row['temperature']:g}: "
-        texts.append(f"{tau}{text} / {row['std']:.2f}")
+        texts.append(tau + bias_and_std(row))
     return "; ".join(texts) or "not measured"
 
 

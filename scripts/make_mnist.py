@@ -6,14 +6,16 @@ SOURCE_DIR holds train-images-idx3-ubyte, train-labels-idx1-ubyte,
 t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte, each plain or with .gz.
 """
 
-import argparse
 import gzip
 import hashlib
 import io
 import lzma
-import pathlib
+import sys
 import tarfile
+from pathlib import Path
 
+from experiments import ConfigError, DataError
+from experiments.cli.launch import run_script
 from experiments.data import mnist
 from experiments.data.images import check_sha256
 
@@ -25,37 +27,26 @@ SHA256 = (
 )
 
 
-def read_original(source: pathlib.Path, name: str, sha256: str) -> bytes:
-    """Returns one original file, decompressed and verified."""
-    plain, compressed = source / name, source / f"{name}.gz"
-    if plain.exists():
-        content = plain.read_bytes()
-    elif compressed.exists():
-        content = gzip.decompress(compressed.read_bytes())
-    else:
-        raise SystemExit(f"{source} holds neither {name} nor {name}.gz")
-    check_sha256(str(source / name), content, sha256, "fetch the original")
-    return content
-
-
-def pack(files: dict[str, bytes]) -> bytes:
-    """Returns a tar.xz whose bytes depend on names and contents alone."""
+def main(argv: list[str]) -> None:
+    """Verifies the originals and writes an archive that depends on them alone."""
+    if len(argv) != 2:
+        raise ConfigError("SOURCE_DIR: must be given")
     buffer = io.BytesIO()
     # Plain USTAR headers: TarInfo's defaults are mtime, uid and gid 0, no names.
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for name in sorted(files):
+        for name, sha256 in sorted(zip(mnist.IDX_FILES, SHA256, strict=True)):
+            plain, packed = Path(argv[1], name), Path(argv[1], f"{name}.gz")
+            if plain.exists():
+                content = plain.read_bytes()
+            elif packed.exists():
+                content = gzip.decompress(packed.read_bytes())
+            else:
+                raise DataError(f"{argv[1]} holds neither {name} nor {name}.gz")
+            check_sha256(str(plain), content, sha256, "fetch the original")
             info = tarfile.TarInfo(name)
-            info.size = len(files[name])
-            tar.addfile(info, io.BytesIO(files[name]))
-    return lzma.compress(buffer.getvalue(), preset=9 | lzma.PRESET_EXTREME)
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("source_dir", type=pathlib.Path)
-    source = parser.parse_args().source_dir
-    originals = zip(mnist.IDX_FILES, SHA256, strict=True)
-    archive = pack({name: read_original(source, name, sha) for name, sha in originals})
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+    archive = lzma.compress(buffer.getvalue(), preset=9 | lzma.PRESET_EXTREME)
     mnist.MNIST_PATH.write_bytes(archive)
     found = hashlib.sha256(archive).hexdigest()
     print(f"{mnist.MNIST_PATH}: {len(archive):,} bytes, SHA-256 {found}")
@@ -65,4 +56,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_script(__doc__, main, sys.argv)

@@ -1,14 +1,14 @@
 """Made-up records of the papers' tables, for tests of what is made from them."""
 
 from experiments.engine.run_directory import write_json
-from experiments.reproduction.cells import row_cell
+from experiments.reproduction.cells import Cell
 from experiments.reproduction.published import TABLES
 
 
 def write(table, row, estimator, *splits, budget="cpu", **more):
     """Records of seeds 0, 1, …, each a `test` or its {"test": …, "train": …}."""
     (row,) = (each for each in TABLES[table].rows if each.name == row)
-    cell = row_cell(table, row, estimator, budget, seeds=len(splits))
+    cell = Cell(table, row, estimator, budget, seeds=len(splits))
     for run, split in zip(cell.finals(), splits, strict=True):
         record = {
             "experiment": run.experiment,

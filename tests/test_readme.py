@@ -16,9 +16,9 @@ from experiments import vae
 from experiments.cli import launch
 from experiments.engine.fields import differences, flatten
 from experiments.engine.train import train
-from experiments.reproduction import entries, make_tables, readme_tables
-from experiments.reproduction.readme_tables import EXPERIMENTS
-from experiments.reproduction.records import read_records
+from experiments.reproduction import make_tables, records
+from experiments.reproduction.cells import by_row, recorded_cells
+from experiments.reproduction.readme_tables import EXPERIMENTS, README_TABLES
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
@@ -140,20 +140,20 @@ def test_the_commands_of_the_experiments_have_the_configs_of_their_records():
         experiment = words[2].removeprefix("experiments.")
         file = str(ROOT / f"configs/{experiment}.py")
         config = flatten(launch.parse(words[2:], experiment, file).config.to_dict())
-        entry = entries.find(table, row, estimator)
-        recorded = flatten(entry.records[0]["config"])
+        cell = by_row(recorded_cells(table))[row][estimator]
+        recorded = flatten(cell.records[0]["config"])
         same = (set(config) & set(recorded)) - free
         pairs = ({name: flat[name] for name in same} for flat in (config, recorded))
         assert not differences(*pairs)
 
 
 def test_tables_are_made_from_the_records():
-    files = make_tables.generated()
+    files = make_tables.generated(make_tables.read_tables())
     for path, text in files.items():
         assert path.read_text() == text, path
     assert {path.name for path in files} >= {"README.md", "table.csv", "table.md"}
     places = re.findall("<!-- table: (.*) -->", README)
-    assert places == list(readme_tables.readme_tables())
+    assert places == list(README_TABLES)
 
 
 def test_a_stale_table_would_be_seen():
@@ -162,15 +162,15 @@ def test_a_stale_table_would_be_seen():
 
 
 def test_the_config_says_what_the_records_say():
-    records = read_records("vae")
+    every = records.read_records(records.RESULTS / "vae")
     note = " ".join(vae_config.__doc__.split())
     for name in ("categorical-20k", "categorical-50k", "bernoulli-50k"):
-        result = records[name]["result"]
+        result = every[name]["result"]
         assert (
             f"{result['test']['nll']:.1f} (L_{result['test']['eval_samples']})" in note
         )
         assert f"{result['steps']:,}" in note
-    assert f"{records['categorical-20k']['result']['seconds']:.0f} s" in note
+    assert f"{every['categorical-20k']['result']['seconds']:.0f} s" in note
 
 
 def run_blocks(page, scope):

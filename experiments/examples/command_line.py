@@ -2,24 +2,10 @@
 
 import argparse
 import inspect
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from experiments import DataError
-
-
-def _steps(text: str) -> int:
-    """Ten lines of progress, each after as many steps."""
-    if not text.isdecimal() or int(text) == 0 or int(text) % 10:
-        raise argparse.ArgumentTypeError(f"{text}: must be a positive multiple of 10")
-    return int(text)
-
-
-def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
-        raise argparse.ArgumentTypeError(f"{text}: must be an integer from 0 to 2³²−1")
-    return int(text)
 
 
 def run(main: Callable[..., Any]) -> None:
@@ -31,14 +17,15 @@ def run(main: Callable[..., Any]) -> None:
         description=inspect.getdoc(inspect.getmodule(main)),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    defaults = inspect.signature(main).parameters
-    for name, parse in (("steps", _steps), ("seed", _seed)):
-        default = defaults[name].default
-        parser.add_argument(
-            f"--{name}", type=parse, default=default, help=f"[{default}]"
-        )
+    for name, parameter in inspect.signature(main).parameters.items():
+        default = parameter.default
+        parser.add_argument(f"--{name}", type=int, default=default, help=f"[{default}]")
+    values = parser.parse_args()
+    if values.steps <= 0 or values.steps % 10:  # ten lines of progress
+        parser.error(f"--steps={values.steps}: must be a positive multiple of 10")
+    if not 0 <= values.seed < 2**32:
+        parser.error(f"--seed={values.seed}: must be an integer from 0 to 2³²−1")
     try:
-        main(**vars(parser.parse_args()))
+        main(**vars(values))
     except DataError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        parser.exit(2, f"error: {error}\n")

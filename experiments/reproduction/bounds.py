@@ -1,7 +1,6 @@
 """The point of a sweep: its run's bounds on hard and on relaxed samples."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from jax.sharding import Mesh
@@ -48,15 +47,15 @@ def measure(task: Task, run: Run, mesh: Mesh, *, samples: int) -> dict[str, Any]
         result |= bounds(task, run.config, state, samples)
         params = local(state.best_params)
         result["measured"] = hosts.on_first(lambda: dict(task.measure(params, "valid")))
-    return result | hosts.on_first(lambda: _describe(run.directory))
 
+    def describe() -> dict[str, Any]:
+        lines = report.read_metrics(run.directory / "metrics.jsonl")
+        return {
+            "seconds": lines[-1]["seconds"] if lines else 0.0,
+            "versions": json.loads((run.directory / "versions.json").read_text()),
+        }
 
-def _describe(directory: Path) -> dict[str, Any]:
-    lines = report.read_metrics(directory / "metrics.jsonl")
-    return {
-        "seconds": lines[-1]["seconds"] if lines else 0.0,
-        "versions": json.loads((directory / "versions.json").read_text()),
-    }
+    return result | hosts.on_first(describe)
 
 
 def bounds(
@@ -78,13 +77,12 @@ def bounds(
         `temperature`, of the last step, and for `discrete` and `relaxed` the mean over
         examples as `nll` and its standard error as `nll_stderr`, in nats.
     """
-    temperature = temperature_schedule(hyper_parameters(config))
-    temperatures = {"temperature": temperature(config.num_steps - 1)}
+    schedule = temperature_schedule(hyper_parameters(config))
+    temperatures = {"temperature": schedule(config.num_steps - 1)}
     if config.prior_temperature is not None:
         temperatures["prior_temperature"] = config.prior_temperature
-    evaluator = make_evaluator(task, config, state)
-    params, best_step = state.best_params, int(state.best_step)
-    hyper = network_hyper(config, task.num_examples, best_step)
+    evaluator, params = make_evaluator(task, config, state), state.best_params
+    hyper = network_hyper(config, task.num_examples, int(state.best_step))
     discrete = evaluator(params, "valid", samples, hyper=hyper)
     relaxed = evaluator.relaxed(
         params, "valid", samples, config.objective, temperatures

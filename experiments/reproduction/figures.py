@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
 from experiments.engine import plots
-from experiments.reproduction import entries
+from experiments.reproduction.cells import Cell, label, means
 from experiments.reproduction.published import TABLES
 from gumbel.estimators import ESTIMATORS
 
@@ -20,14 +20,14 @@ from gumbel.estimators import ESTIMATORS
 CURVES = ("jang_table1",)
 
 
-def plot_estimators(name: str, budget: str, path: Path) -> None:
+def plot_estimators(cells: Sequence[Cell], path: Path) -> None:
     """Plots the numbers of estimators, a panel a network, the best ones on top.
 
     The first column has full markers and makes the order, further ones hollow ones.
     """
-    every, columns = entries.read(name, budget), TABLES[name].columns
-    rows = {entry.row.name: entry.row for entry in every}
-    numbers = {column.label: entries.means(every, column) for column in columns}
+    columns = TABLES[cells[0].table].columns
+    rows = {cell.row.name: cell.row for cell in cells}
+    numbers = {column.label: means(cells, column) for column in columns}
     order = _order(numbers[columns[0].label])
     places = {estimator: place for place, estimator in enumerate(reversed(order))}
     size = 2.6 * len(rows) + 1.5, 0.32 * len(order) + 1.2
@@ -36,17 +36,17 @@ def plot_estimators(name: str, budget: str, path: Path) -> None:
     for axes, (row_name, row) in zip(panels[0], rows.items(), strict=True):
         for column in columns:
             for unbiased, color in ((False, "C0"), (True, "C1")):
-                means = numbers[column.label][row_name]
-                names = [n for n in means if ESTIMATORS[n].unbiased == unbiased]
+                same = numbers[column.label][row_name]
+                names = [n for n in same if ESTIMATORS[n].unbiased == unbiased]
                 axes.plot(
-                    [means[estimator] for estimator in names],
+                    [same[estimator] for estimator in names],
                     [places[estimator] for estimator in names],
                     "o",
                     color=color,
                     markerfacecolor=color if column == columns[0] else "white",
                     label=f"{column.label}, {'unbiased' if unbiased else 'biased'}",
                 )
-        axes.set(title=entries.label(row, "\n"), xlabel="nats")
+        axes.set(title=label(row, "\n"), xlabel="nats")
         axes.grid(axis="both", color="0.9")
         axes.set_axisbelow(True)
     panels[0][0].set_yticks(list(places.values()), list(places))
@@ -65,36 +65,27 @@ def _order(rows: Mapping[str, Mapping[str, float]]) -> list[str]:
     return sorted(behind, key=lambda name: np.mean(behind[name]))
 
 
-def curves(name: str, budget: str) -> dict[str, dict[str, np.ndarray]]:
+def curves(cells: Sequence[Cell]) -> dict[str, dict[str, np.ndarray]]:
     """Steps and validation nlls, [1 + S, T], by row and estimator.
 
     S are the seeds whose records have a curve, and T the steps that all of them have.
     """
     rows: dict[str, dict[str, np.ndarray]] = {}
-    for entry in entries.read(name, budget):
-        seeds = [
-            dict(
-                zip(record["curve"]["step"], record["curve"]["valid_nll"], strict=True)
-            )
-            for record in entry.whole
-            if "curve" in record
-        ]
+    for cell in cells:
+        every = [record["curve"] for record in cell.whole if "curve" in record]
+        seeds = [dict(zip(x["step"], x["valid_nll"], strict=True)) for x in every]
         if seeds:
             steps = sorted(set.intersection(*map(set, seeds)))
             values = [[seed[step] for step in steps] for seed in seeds]
-            row = rows.setdefault(entries.label(entry.row), {})
-            row[entry.estimator] = np.array([steps, *values])
+            row = rows.setdefault(label(cell.row), {})
+            row[cell.estimator] = np.array([steps, *values])
     return rows
 
 
 def plot_curves(rows: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> None:
-    """Plots validation nll against the step: a panel a row, a line an estimator.
+    """Plots what `curves` returns against the step: a panel a row, a line an estimator.
 
     Lines are means over seeds, in a band of one standard deviation.
-
-    Args:
-        rows: of `curves`.
-        path: the file to write.
     """
     estimators = list(dict.fromkeys(e for lines in rows.values() for e in lines))
     columns = min(2, len(rows))
@@ -131,12 +122,7 @@ def plot_curves(rows: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> Non
 
 
 def plot_gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Plots bias against spread, a line an estimator, a point a temperature.
-
-    Args:
-        rows: the rows of scripts/gradient_quality.py.
-        path: the file to write.
-    """
+    """Plots the rows of scripts/gradient_quality.py, see `show_gradient_quality`."""
     figure = Figure(figsize=(9.5, 6.5))
     axes = figure.subplots()
     show_gradient_quality(axes, rows)
@@ -145,7 +131,7 @@ def plot_gradient_quality(rows: Sequence[Mapping[str, Any]], path: Path) -> None
 
 
 def show_gradient_quality(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Shows bias against spread, each estimator's name beside one of its points.
+    """Shows bias against spread, a line an estimator with its name, a point a row.
 
     A circle grows with the temperature; a diamond has none, or one that changes less
     than 5 % of the spread. A bias within the Monte Carlo error is hollow, at that

@@ -34,6 +34,7 @@ from experiments import REPOSITORY, ConfigError, WorkdirError
 from experiments.engine import plots, report
 from experiments.engine.fields import flatten
 from experiments.engine.run_directory import read_json
+from experiments.reproduction.arguments import parse_flags
 
 COLUMNS = (
     *("run", "part_of", "config", "state", "step", "valid_nll", "test_nll"),
@@ -42,26 +43,32 @@ COLUMNS = (
 
 
 def read_run(directory: Path) -> dict[str, Any]:
-    """The columns of a run, its flat config, and the lines of its metrics."""
-    config = flatten(_read(directory / "config.json"))
-    result = _read(directory / "result.json")
+    """The columns of a run, its flat config, and the lines of its validations."""
+    files = {path.stem: _read(path) for path in directory.glob("*.json")}
+    config, result = flatten(files["config"]), files.get("result", {})
     lines = report.read_metrics(directory / "metrics.jsonl")
     validated = [line for line in lines if "valid_nll" in line]
     best = min(validated, key=lambda line: line["valid_nll"], default={})
     last = lines[-1] if lines else {}
-    is_ours = directory.resolve().is_relative_to(REPOSITORY)
+    finite = all(math.isfinite(x) for x in last.values() if isinstance(x, float))
+    if any(file.get("diverged") for file in files.values()) or not finite:
+        state = "diverged"
+    elif result:
+        state = "done"
+    else:
+        is_trained = last.get("step") == config.get("num_steps")
+        state = "trained" if is_trained else "stopped"
+    if directory.resolve().is_relative_to(REPOSITORY):
+        directory = directory.resolve().relative_to(REPOSITORY)
+    test = result.get("test", {})
     return {
-        "run": str(
-            directory.resolve().relative_to(REPOSITORY) if is_ours else directory
-        ),
-        "part_of": _read(directory / "grid.json").get("name", ""),
-        "state": _state(directory, result, last, config),
+        "run": str(directory),
+        "part_of": files.get("grid", {}).get("name", ""),
+        "state": state,
         "step": last.get("step", 0),
         "valid_nll": best.get("valid_nll"),
-        "test_nll": result.get("test", {}).get("nll"),
-        "accuracy": result.get("test", best).get(
-            "accuracy" if result else "valid_accuracy"
-        ),
+        "test_nll": test.get("nll"),
+        "accuracy": test.get("accuracy", best.get("valid_accuracy")),
         "seconds": last.get("seconds"),
         "fields": config,
         "lines": validated,
@@ -69,25 +76,17 @@ def read_run(directory: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    """The JSON object in a file; empty where there is none, or a damaged one."""
+    """The JSON object in a file; empty where it is damaged."""
     try:
         return read_json(path) or {}
     except WorkdirError:
         return {}
 
 
-def _state(directory: Path, result, last, config) -> str:
-    files = [_read(path) for path in directory.glob("*.json")]
-    finite = all(math.isfinite(x) for x in last.values() if isinstance(x, float))
-    if any(file.get("diverged") for file in files) or not finite:
-        return "diverged"
-    if result:
-        return "done"
-    return "trained" if last.get("step") == config.get("num_steps") else "stopped"
-
-
 def read_runs(folders: Sequence[Path], where: Sequence[str]) -> list[dict[str, Any]]:
     """The runs below folders for which all NAME=VALUE hold.
+
+    `config` of a run are the fields that differ among the runs of the same fields.
 
     Raises:
         ConfigError: if a condition is no NAME=VALUE.
@@ -103,11 +102,6 @@ def read_runs(folders: Sequence[Path], where: Sequence[str]) -> list[dict[str, A
             for run in runs
             if fnmatch(str(run.get(name, run["fields"].get(name))), pattern)
         ]
-    return runs
-
-
-def describe(runs: Sequence[dict[str, Any]]) -> None:
-    """Sets `config` to the fields that differ among the runs of the same fields."""
     for run in runs:
         alike = [x for x in runs if x["fields"].keys() == run["fields"].keys()]
         run["config"] = " ".join(
@@ -115,6 +109,7 @@ def describe(runs: Sequence[dict[str, Any]]) -> None:
             for name, value in run["fields"].items()
             if any(other["fields"][name] != value for other in alike)
         )
+    return runs
 
 
 def _text(value: Any) -> str:
@@ -134,24 +129,21 @@ def plot(runs: Sequence[Mapping[str, Any]], path: Path) -> None:
     plots.save(figure, path)
 
 
-def main(argv: list[str]) -> None:
-    """Prints the table and plots the curves."""
-    values = flags.FlagValues()
+def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_multi_string("where", [], "NAME=VALUE", flag_values=values)
     flags.DEFINE_enum("sort", "valid_nll", COLUMNS, "a column", flag_values=values)
     flags.DEFINE_boolean("csv", False, "instead of Markdown", flag_values=values)
     flags.DEFINE_string("curves", None, "file of a figure", flag_values=values)
-    values.set_gnu_getopt(True)
-    try:
-        folders = values(argv)[1:]
-    except flags.Error as error:
-        raise ConfigError(str(error)) from error
-    folders = [Path(folder) for folder in folders] or [REPOSITORY / "runs"]
+
+
+def main(argv: list[str]) -> None:
+    """Prints the table and plots the curves."""
+    values, folders = parse_flags(argv, _define_flags)
+    folders = [Path(folder) for folder in folders or [REPOSITORY / "runs"]]
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"{folder}: must be a folder")
     runs = read_runs(folders, values.where)
-    describe(runs)
     # What has no such number comes last.
     runs.sort(key=lambda run: (run[values.sort] is None, run[values.sort]))
     if values.csv:

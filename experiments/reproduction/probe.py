@@ -84,22 +84,21 @@ class Probe:
         options = hyper_parameters(config)["options"]
         return {"kl": config.objective, **static_options(config), **options}
 
-    def _estimate(self, name: str) -> Callable[..., gumbel.Estimate]:
-        """(point, key, temperature, state) -> Estimate."""
-        hyper, m = self.hyper(name), self.config.num_samples
-        estimate = gumbel.value_and_grad(name, self.task.program, num_samples=m)
+    def _compile(self, function: Callable) -> Callable:
+        """Compiles a function of (point, *args) for this point."""
+        return functools.partial(jax.jit(function), self.point)
 
-        def estimate_at(point, key, temperature, state):
-            options = {"temperature": temperature, "state": state, **hyper}
-            return estimate(key, *point, **options)
-
-        return estimate_at
+    def _estimator(self, name: str) -> Callable[..., gumbel.Estimate]:
+        m = self.config.num_samples
+        return gumbel.value_and_grad(name, self.task.program, num_samples=m)
 
     def _gradient(self, name: str) -> Callable[..., jax.Array]:
-        estimate = self._estimate(name)
+        """Makes (point, key, temperature, state) -> gradient [P]."""
+        estimate, hyper = self._estimator(name), self.hyper(name)
 
         def gradient(point, key, temperature, state):
-            grads = jax.tree.leaves(estimate(point, key, temperature, state).grads)
+            options = {"temperature": temperature, "state": state, **hyper}
+            grads = jax.tree.leaves(estimate(key, *point, **options).grads)
             pairs = zip(grads, self._relevant, strict=True)
             return jnp.concatenate([g.ravel() for g, keep in pairs if keep])
 
@@ -107,31 +106,29 @@ class Probe:
 
     def gradient(self, name: str) -> Callable[..., jax.Array]:
         """Makes (key, temperature, state) -> gradient [P] of the batch's bound."""
-        return functools.partial(jax.jit(self._gradient(name)), self.point)
+        return self._compile(self._gradient(name))
 
     def moments(self, name: str, count: int) -> Callable[..., quality.Moments]:
         """Makes (key, temperature, state) -> moments of an estimator's gradient."""
         gradient = self._gradient(name)
 
-        @jax.jit
-        def moments(point, key, temperature, state):
-            return quality.gradient_moments(
-                lambda k: gradient(point, k, temperature, state), key, count
-            )
+        def moments(point, key, *args):
+            draw = functools.partial(gradient, point)
+            return quality.gradient_moments(lambda k: draw(k, *args), key, count)
 
-        return lambda *args: moments(self.point, *args)._replace(count=count)
+        compiled = self._compile(moments)
+        return lambda *args: compiled(*args)._replace(count=count)
 
     def zero_rows(self, name: str) -> Callable[..., jax.Array]:
         """Makes (key, temperature) -> share of variables without any gradient."""
         options = {"num_samples": self.config.num_samples, **self.hyper(name)}
+        program = self.task.program
 
-        @jax.jit
         def share(point, key, temperature):
-            return quality.zero_rows(
-                name, self.task.program, key, *point, temperature=temperature, **options
-            )
+            hyper = {"temperature": temperature, **options}
+            return quality.zero_rows(name, program, key, *point, **hyper)
 
-        return functools.partial(share, self.point)
+        return self._compile(share)
 
     def warm_up(self, name: str, steps: int) -> Callable[..., Any]:
         """Makes (key, temperature) -> an estimator's state after training batches.
@@ -140,15 +137,11 @@ class Probe:
             name: the estimator.
             steps: the number of batches; without any the state is a fresh one.
         """
-        estimate, task, hyper = self._estimate(name), self.task, self.hyper(name)
-        init = gumbel.value_and_grad(
-            name, task.program, num_samples=self.config.num_samples
-        ).init
+        estimate, task, hyper = self._estimator(name), self.task, self.hyper(name)
 
-        @jax.jit
-        def warm(point, key, temperature, data):
+        def warm(point, data, key, temperature):
             init_key, order_key = (jax.random.fold_in(key, k) for k in (INIT, ORDER))
-            fresh = init(init_key, *point, **hyper)
+            fresh = estimate.init(init_key, *point, **hyper)
             if steps == 0:
                 return fresh
 
@@ -156,14 +149,14 @@ class Probe:
                 count, index = at
                 batch_key, noise_key = jax.random.split(jax.random.fold_in(key, count))
                 args = task.batch(batch_key, jax.tree.map(lambda x: x[index], data))
-                other = point[0], *args
-                return estimate(other, noise_key, temperature, state).state, None
+                options = {"temperature": temperature, "state": state, **hyper}
+                return estimate(noise_key, point[0], *args, **options).state, None
 
             sizes = task.num_examples, self.config.batch_size
             batches = jnp.arange(steps), batch_indices(order_key, 0, steps, *sizes)
             return jax.lax.scan(step, fresh, batches)[0]
 
-        return lambda *args: warm(self.point, *args, dict(task.data))
+        return functools.partial(self._compile(warm), dict(task.data))
 
     def reference(self, name: str, count: int) -> tuple[np.ndarray, float, str]:
         """The true gradient: enumerated where that is possible.

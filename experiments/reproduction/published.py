@@ -1,33 +1,37 @@
 """Published tables as data: every row as a run of ours, and the numbers as printed.
 
-The numbers stand in published.csv, a line for each estimator of a row. [1] is Jang, Gu
-& Poole (2017), [2] is Maddison, Mnih & Teh (2017), RELAX is Grathwohl et al. (2018),
-ReinMax Liu et al. (2023), GR-MC Paulus, Maddison & Krause (2021). What the later papers
-have and we do not is in a table's title; where they give no detail of a network it is
-the nearest of [2]'s. RELAX's REBAR learns its temperature. Bounds are in nats, as nll,
-and accuracies in %, on MNIST unless a row says Omniglot.
+The numbers stand in published.csv, a line for each estimator of a row; titles, columns
+and budgets in tables.toml. [1] is Jang, Gu & Poole (2017), [2] is Maddison, Mnih & Teh
+(2017), RELAX is Grathwohl et al. (2018), ReinMax Liu et al. (2023), GR-MC Paulus,
+Maddison & Krause (2021). What the later papers have and we do not is in a table's
+title; where they give no detail of a network it is the nearest of [2]'s. RELAX's REBAR
+learns its temperature. Bounds are in nats, as nll, and accuracies in %, on MNIST unless
+a row says Omniglot.
 """
 
 import ast
 import csv
+import tomllib
 from collections.abc import Mapping, Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from gumbel.estimators import ESTIMATORS
 
+BUDGETS = ("smoke", "cpu", "paper")
+
 
 class Column(NamedTuple):
     """A number of a run: result[split][name], times the scale.
 
-    The tolerance is the noise of a published number, of which the papers print no
-    error bars; None where they have no such number.
+    The tolerance is None where the papers have no such number.
     """
 
     label: str
     split: str
     name: str
-    tolerance: float | None
+    tolerance: float | None = None
     scale: float = 1.0
 
     @property
@@ -59,6 +63,20 @@ class Row(NamedTuple):
     published: Mapping[str, tuple[float, ...]]
 
 
+class Budget(NamedTuple):
+    """The runs of a cell; what the fields mean is in tables.toml."""
+
+    fields: Mapping[str, Any]
+    grids: Mapping[str, Mapping[str, tuple]]
+    seeds: int
+    fraction: float
+    options: Mapping[str, Mapping[str, Any]]
+
+    def grid(self, cell: str) -> Mapping[str, tuple]:
+        """The grid of a cell, ROW-ESTIMATOR: that of the last pattern it matches."""
+        return [grid for glob, grid in self.grids.items() if fnmatch(cell, glob)][-1]
+
+
 class Table(NamedTuple):
     """A table of a paper.
 
@@ -66,17 +84,24 @@ class Table(NamedTuple):
         title: in the paper, and how ours differs.
         columns: numbers of every row.
         rows: networks.
+        budgets: by name.
         at_a_glance: whether results/README.md has a row an estimator and a column a
             network, and the whole table stands beside the records.
     """
 
     title: str
-    columns: tuple[Column, ...]
-    rows: tuple[Row, ...]
-    at_a_glance: bool = False
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    budgets: Mapping[str, Budget]
+    at_a_glance: bool
+
+    @property
+    def published_columns(self) -> list[Column]:
+        """The columns whose numbers the papers have."""
+        return [column for column in self.columns if column.is_published]
 
 
-def _read_rows() -> dict[str, tuple[Row, ...]]:
+def _read_rows() -> dict[str, list[Row]]:
     tables: dict[str, dict[str, Row]] = {}
     with Path(__file__).with_name("published.csv").open(encoding="utf-8") as file:
         for line in csv.DictReader(file):
@@ -86,7 +111,7 @@ def _read_rows() -> dict[str, tuple[Row, ...]]:
             name, rows = line["row"], tables.setdefault(line["table"], {})
             row = Row(name, line["experiment"], line["variant"], fields, {})
             rows.setdefault(name, row).published[line["estimator"]] = numbers
-    return {table: tuple(rows.values()) for table, rows in tables.items()}
+    return {table: list(rows.values()) for table, rows in tables.items()}
 
 
 def _literal(text: str) -> Any:
@@ -96,14 +121,11 @@ def _literal(text: str) -> Any:
         return text
 
 
-_ROWS = _read_rows()
-
-
-def _later_rows(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows of [1], with every estimator that can train them with m = 1."""
+def _with_every_estimator(rows: Sequence[Row]) -> list[Row]:
+    """Rows with every estimator that can train them with m = 1."""
     # 2^200 or 10^20 joint values are too many to enumerate.
     able = {n: x for n, x in ESTIMATORS.items() if x.samples[0] == 1 and n != "exact"}
-    return tuple(
+    return [
         row._replace(
             name=f"later-{row.name}",
             published={
@@ -113,55 +135,47 @@ def _later_rows(rows: Sequence[Row]) -> tuple[Row, ...]:
             },
         )
         for row in rows
-    )
+    ]
 
 
-_NLL = Column("test nll", "test", "nll", 0.5)
-_TRAIN_NLL = Column("train nll", "train", "nll", 0.5)
-_L1 = Column("L_1", "test", "nll_1", None)
-_TEST_L1 = Column("test L_1", "test", "nll_1", None)
-_TRAIN_L1 = Column("train L_1", "train", "nll_1", 0.5)
-_ACCURACY = Column("test accuracy, %", "test", "accuracy", 1.5, 100.0)
-_VALID_ACCURACY = Column("validation accuracy, %", "valid", "accuracy", None, 100.0)
+def _read_tables() -> dict[str, Table]:
+    text = Path(__file__).with_name("tables.toml").read_text(encoding="utf-8")
+    contents, rows = tomllib.loads(text), _read_rows()
+    columns = {name: Column(**x) for name, x in contents.pop("columns").items()}
+    options = contents.pop("options")
 
-_TITLES: Mapping[str, tuple[str, tuple[Column, ...]]] = {
-    "jang_table1": ("Table 1 of [1]", (_NLL, _L1)),
-    "jang_table2": (
-        "Table 2 of [1]",
-        (_ACCURACY, Column("test L_1", "test", "nll_1", 0.5), _VALID_ACCURACY),
-    ),
-    "kingma_m2": (
-        "M2 of Kingma et al. (2014), fully connected",
-        (_ACCURACY, _TEST_L1, _VALID_ACCURACY),
-    ),
-    "maddison_table1": ("Table 1 of [2]", (_NLL, _TRAIN_NLL)),
-    "maddison_table2": ("Table 2 of [2]", (_NLL, _TRAIN_NLL)),
-    "maddison_structured": ("Figure 4, left, of [2]", (_NLL, _TRAIN_NLL)),
-    "later_table1": (
-        "Every estimator in the experiments of Table 1 of [1], at equal budgets",
-        (_NLL, _L1),
-    ),
-    "relax": (
-        "Training bounds of RELAX, there the highest of a run, here where validation "
-        "is best, with the temperatures of [2]",
-        (_TRAIN_L1, _TEST_L1),
-    ),
-    "gr_mc": (
-        "Test bounds of GR-MC, here in networks and at temperatures of [2]",
-        (_NLL,),
-    ),
-    "reinmax": (
-        "Training bounds of ReinMax, there of grey pixels, here of binary ones drawn "
-        "from these",
-        (_TRAIN_L1, _TEST_L1),
-    ),
-}
-_ROWS["later_table1"] = _later_rows(_ROWS["jang_table1"])
+    def budget(table: str, name: str) -> Budget:
+        own = dict(contents[table][name])
+        own["fields"] = _tuples(own.get("fields", {}))
+        own["options"] = options | own.get("options", {})
+        if "grids" in own:
+            own["grids"] = _tuples(own["grids"])
+        if "like" not in own:
+            return Budget(**own)
+        like = budget(*own.pop("like").split("."))
+        return like._replace(**own | {"fields": like.fields | own["fields"]})
 
-TABLES: Mapping[str, Table] = {
-    name: Table(title, columns, _ROWS[name], at_a_glance=name == "later_table1")
-    for name, (title, columns) in _TITLES.items()
-}
+    tables = {}
+    for name, table in contents.items():
+        copied = table.get("every_estimator_of")
+        tables[name] = Table(
+            table["title"],
+            [columns[column] for column in table["columns"]],
+            _with_every_estimator(rows[copied]) if copied else rows[name],
+            {each: budget(name, each) for each in BUDGETS},
+            at_a_glance=copied is not None,
+        )
+    return tables
+
+
+def _tuples(value: Any) -> Any:
+    """A value of TOML with tuples, which configs have, instead of lists."""
+    if isinstance(value, dict):
+        return {name: _tuples(each) for name, each in value.items()}
+    return tuple(value) if isinstance(value, list) else value
+
+
+TABLES: Mapping[str, Table] = _read_tables()
 
 # [1], Figure 5: steps per second of one sample to those of marginalisation, by the
 # number of classes.

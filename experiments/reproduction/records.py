@@ -13,7 +13,7 @@ from experiments.engine.fields import differences, flatten
 from experiments.engine.report import read_metrics
 
 RESULTS = REPOSITORY / "results"
-# In a result: how long the run took, which differs between equal runs.
+# Numbers of a result that differ between equal runs.
 TIMINGS = ("seconds", "evaluation_seconds")
 
 
@@ -48,10 +48,19 @@ def read_record(path: Path) -> dict[str, Any]:
     return record
 
 
-def read_records(folder: str) -> dict[str, dict[str, Any]]:
-    """The records of a folder of results/, by name."""
-    paths = sorted((RESULTS / folder).glob("*.json"))
-    return {path.stem: read_record(path) for path in paths}
+def read_records(folder: Path) -> dict[str, dict[str, Any]]:
+    """The records in a folder, by name."""
+    return {path.stem: read_record(path) for path in sorted(folder.glob("*.json"))}
+
+
+def link(path: Path) -> str:
+    """The path of a file of results/ in the repository."""
+    return f"results/{path.relative_to(RESULTS).as_posix()}"
+
+
+def machine(record: Mapping[str, Any]) -> str:
+    """The version of jax and the device that a record was made with."""
+    return f"{record['versions']['jax']}, {record['versions']['device_kind']}"
 
 
 def is_of(record: Mapping[str, Any], config: ConfigDict, free: Sequence[str]) -> bool:
@@ -81,16 +90,6 @@ def config_of(record: Mapping[str, Any]) -> tuple[str, ConfigDict]:
         raise ConfigError(f"config.{unknown[0]}: must be a field of {experiment}")
     config.update_from_flattened_dict(fields)
     return experiment, config.lock()
-
-
-def different_numbers(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """The numbers of two results that are not equal to the last bit, timings aside."""
-    return differences(
-        *(
-            {name: value for name, value in flatten(x).items() if name not in TIMINGS}
-            for x in (old, new)
-        )
-    )
 
 
 def edges(record: Mapping[str, Any]) -> list[str]:

@@ -28,11 +28,12 @@ left; so do several at once with a --shard each. A record of another config than
 budget's is made anew. scripts/make_tables.py makes the tables of them.
 """
 
+import itertools
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -42,16 +43,21 @@ import gumbel
 from experiments import REPOSITORY, ConfigError
 from experiments.cli import launch
 from experiments.data.omniglot import BURDA, FILES
+from experiments.engine import provenance
+from experiments.engine.fields import differences, flatten
+from experiments.engine.run_directory import default_workdir
+from experiments.engine.train import train
 from experiments.reproduction import records, runs, tables
-from experiments.reproduction.budgets import BUDGETS
-from experiments.reproduction.cells import Cell, table_cells
-from experiments.reproduction.published import TABLES
+from experiments.reproduction.arguments import parse_flags
+from experiments.reproduction.cells import Cell, recorded_cells, table_cells
+from experiments.reproduction.published import BUDGETS, TABLES
 from experiments.reproduction.runs import Run
 
 WHOLE = "0/1"
 
 
-def _define_flags(values: flags.FlagValues) -> None:
+def define_flags(values: flags.FlagValues) -> None:
+    """Defines the flags of the command."""
     flags.DEFINE_boolean("list", False, "show what there is", flag_values=values)
     flags.DEFINE_list("table", [], "names", flag_values=values)
     flags.DEFINE_list("row", [], "patterns", flag_values=values)
@@ -65,31 +71,19 @@ def _define_flags(values: flags.FlagValues) -> None:
     flags.DEFINE_string("record", None, "a record", flag_values=values)
 
 
-def parse(argv: list[str]) -> flags.FlagValues:
-    """Parses a command line.
-
-    Raises:
-        ConfigError: in one line, for anything that cannot be parsed.
-    """
-    values = flags.FlagValues()
-    _define_flags(values)
-    try:
-        rest = values(argv)[1:]
-    except flags.Error as error:
-        raise ConfigError(str(error)) from error
-    if rest:
-        raise ConfigError(f"{rest[0]}: unexpected argument")
-    return values
-
-
 def select(values: flags.FlagValues) -> list[Cell]:
     """The cells that a command line selects.
 
     Raises:
         ConfigError: for a name or a pattern that selects nothing.
     """
-    _check_names("table", values.table, TABLES)
-    _check_names("estimators", values.estimators, gumbel.estimators.ESTIMATORS)
+    for flag, choices in (
+        ("table", TABLES),
+        ("estimators", gumbel.estimators.ESTIMATORS),
+    ):
+        for name in set(values[flag].value) - set(choices):
+            choice = f"one of {', '.join(choices)}"
+            raise ConfigError(f"--{flag}={name}: must be {choice}")
     if not (values.table or values.row or values.list):
         raise ConfigError(
             f"--table: must be given, or --row; tables are {', '.join(TABLES)}"
@@ -111,35 +105,26 @@ def select(values: flags.FlagValues) -> list[Cell]:
     return selected[runs.read_shard(values.shard)]
 
 
-def _check_names(flag: str, names: Sequence[str], choices: Sequence[str]) -> None:
-    for name in names:
-        if name not in choices:
-            raise ConfigError(f"--{flag}={name}: must be one of {', '.join(choices)}")
-
-
 def _matches(cell: Cell, pattern: str) -> bool:
-    return fnmatch(cell.name, pattern) or fnmatch(cell.row, pattern)
+    return fnmatch(cell.name, pattern) or fnmatch(cell.row.name, pattern)
 
 
-def _by_table(selected: Sequence[Cell]) -> dict[str, list[Cell]]:
-    groups: dict[str, list[Cell]] = {}
-    for cell in selected:
-        groups.setdefault(cell.table, []).append(cell)
-    return groups
+def _by_table(selected: Sequence[Cell]) -> Iterator[tuple[str, list[Cell]]]:
+    for table, cells in itertools.groupby(selected, lambda cell: cell.table):
+        yield table, list(cells)
 
 
 def listing(selected: Sequence[Cell]) -> str:
     """The selection, table by table, with published numbers and our records."""
     lines = []
-    for table, cells in _by_table(selected).items():
-        labels = [c.label for c in TABLES[table].columns if c.is_published]
+    for table, cells in _by_table(selected):
+        labels = [column.label for column in TABLES[table].published_columns]
         lines.append(f"{table}: {TABLES[table].title}; {', '.join(labels)}")
-        published = {row.name: row.published for row in TABLES[table].rows}
         for cell in cells:
-            numbers = published[cell.row].get(cell.config.estimator, ("–",))
+            numbers = cell.row.published.get(cell.estimator, ("–",))
             lines.append(
                 f"  {cell.name:<58} {'  '.join(map(str, numbers)):<14} "
-                f"{len(cell.recorded())} of {cell.seeds} recorded"
+                f"{len(cell.recorded())} of {cell.num_seeds} recorded"
             )
     return "\n".join(lines)
 
@@ -152,14 +137,12 @@ def dry_run(selected: Sequence[Cell]) -> None:
     left = [run for cell in selected for run in cell.left()]
     steps = sum(run.config.num_steps for run in left)
     print(f"{len(left)} runs left, {steps:,} steps")
-    for table, group in _by_table(selected).items():
-        files = [run.file for cell in group for run in cell.recorded()]
+    for table, cells in _by_table(selected):
+        files = [run.file for cell in cells for run in cell.recorded()]
         hours = sum(records.seconds(records.read_record(file)) for file in files) / 3600
-        count = sum(cell.seeds for cell in group)
-        print(
-            f"{table}: {len(files)} of {count} records are there"
-            + f"; their final runs took {hours:.1f} h, as a rerun would" * bool(files)
-        )
+        took = f"; their final runs took {hours:.1f} h, as a rerun would" * bool(files)
+        count = sum(cell.num_seeds for cell in cells)
+        print(f"{table}: {len(files)} of {count} records are there{took}")
 
 
 def share(argv: list[str], count: int) -> int:
@@ -189,16 +172,38 @@ def share(argv: list[str], count: int) -> int:
     return max(process.wait() for process in processes)
 
 
-def rerun(path: str, data_dir: str | None) -> None:
-    """Does the run of a record again and says whether its numbers are the same."""
-    numbers, versions = runs.rerun(Path(path), data_dir)
-    if numbers:
-        print("these numbers differ:", *numbers, sep="\n  ")
+def rerun(path: Path, data_dir: str | None) -> None:
+    """Does the run of a record again, in a directory of its own, and compares them.
+
+    All numbers but timings count, to the last bit; where one differs the command exits
+    with 1.
+
+    Raises:
+        ConfigError: if the file is no record of a whole run.
+        Interrupted: on SIGTERM or Ctrl-C in training, with the state saved.
+    """
+    record = records.read_record(path)
+    if "result" not in record:
+        raise ConfigError(f"{path}: must be a record of a run that did not diverge")
+    experiment, config = records.config_of(record)
+    if data_dir is not None:
+        config = runs.with_fields(config, {"dataset.data_dir": data_dir})
+    task = runs.module_of(experiment).make_task(config)
+    versions = provenance.versions(task.checksum)
+    settings = {"config": config.to_dict(), "versions": versions}
+    result = train(task, config, default_workdir("again", path.stem, settings))
+    numbers = [flatten(result) for result in (record["result"], result)]
+    for name, flat in itertools.product(records.TIMINGS, numbers):
+        flat.pop(name, None)
+    # Not what the directory of a run has beside its versions.
+    recorded = {n: v for n, v in record["versions"].items() if n in versions}
+    if other := differences(*numbers):
+        print("these numbers differ:", *other, sep="\n  ")
     else:
         print("every number is the same to the last bit")
-    if versions:
-        print("these versions differ:", *versions, sep="\n  ")
-    if numbers:
+    if changed := differences(recorded, versions):
+        print("these versions differ:", *changed, sep="\n  ")
+    if other:
         sys.exit(1)
 
 
@@ -209,7 +214,6 @@ def check(todo: Sequence[Cell], data_dir: str | None) -> None:
         ConfigError: if some of it cannot.
         DataError: if a data set cannot be read.
     """
-    launch.check_compiler()
     for cell in todo:
         if cell.config.dataset.name == BURDA and not data_dir:
             raise ConfigError(
@@ -221,18 +225,21 @@ def check(todo: Sequence[Cell], data_dir: str | None) -> None:
 
 def main(argv: list[str]) -> None:
     """Selects, checks, trains and evaluates, and prints the tables."""
-    values = parse(argv)
+    values, rest = parse_flags(argv, define_flags)
+    if rest:
+        raise ConfigError(f"{rest[0]}: unexpected argument")
     if values.processes > 1 and values.shard != WHOLE:
         raise ConfigError("--shard: must not be given with --processes")
     if values.record:
         launch.check_compiler()
-        return rerun(values.record, values.data_dir)
+        return rerun(Path(values.record), values.data_dir)
     selected = select(values)
     if values.list:
         return print(listing(selected))
     if values["dry-run"].value:
         return dry_run(selected)
     todo = [cell for cell in selected if not cell.is_done]
+    launch.check_compiler()
     check(todo, values.data_dir)
     if values.processes > 1:
         code = share(argv, values.processes)
@@ -243,8 +250,9 @@ def main(argv: list[str]) -> None:
         complete(todo)
     if values.shard != WHOLE:
         return print("done; the command without --shard prints the tables")
-    for table in _by_table(selected):
-        print(tables.table(table, values.budget), end="\n\n")
+    for table, _ in _by_table(selected):
+        if cells := recorded_cells(table, values.budget):
+            print(tables.table(cells), end="\n\n")
 
 
 def complete(todo: Sequence[Cell]) -> None:

@@ -11,6 +11,7 @@ import runpy
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ from experiments.engine import processes as hosts
 from experiments.engine import provenance, report
 from experiments.engine import run_directory as workdir
 from experiments.engine.devices import sweep_mesh
-from experiments.engine.fields import differences, flatten
+from experiments.engine.fields import flatten
 from experiments.engine.run_directory import write_json
 from experiments.engine.step import check_task, static_fields
 from experiments.engine.task import Task
@@ -43,33 +44,41 @@ class Run:
         variant: of the config.
         config: the locked config.
         name: of the run in messages.
-        file: exists once the run is finished.
         finish: (task, run, mesh) -> contents of the file: trains the run, or continues
             it, and measures it.
-        is_final: whether the file is a record, and the run reads the test set.
+        output: the name of the file in the run directory, unless it is a record.
+        record: the file of a final run, which reads the test set.
         free: fields in which a record may differ from the config.
+        values: of the fields of a grid, where it is a point of one.
     """
 
     experiment: str
     variant: str
     config: ConfigDict
     name: str
-    file: Path
     finish: Callable[[Task, "Run", Mesh], dict[str, Any]]
-    is_final: bool = False
+    output: str = ""
+    record: Path | None = None
     free: Sequence[str] = ()
+    values: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     @property
     def directory(self) -> Path:
         """The run directory, that of the run's own command."""
-        return run_directory(self.experiment, self.variant, self.config)
+        fields = self.config.to_dict()
+        return workdir.default_workdir(self.experiment, self.variant, fields)
+
+    @property
+    def file(self) -> Path:
+        """The file that exists once the run is finished."""
+        return self.record or self.directory / self.output
 
     @property
     def is_done(self) -> bool:
         """Whether the file is there, and is of this run."""
-        if not self.is_final or not self.file.exists():
+        if self.record is None or not self.record.exists():
             return self.file.exists()
-        record = records.read_record(self.file)
+        record = records.read_record(self.record)
         return records.is_of(record, self.config, self.free)
 
     def command(self, path: Path | None = None) -> str:
@@ -95,9 +104,9 @@ class Run:
         )
 
 
-def run_directory(experiment: str, variant: str, config: ConfigDict) -> Path:
-    """The directory of a run's own command."""
-    return workdir.default_workdir(experiment, variant, config.to_dict())
+def module_of(experiment: str) -> ModuleType:
+    """The module of an experiment."""
+    return importlib.import_module(f"experiments.{experiment}")
 
 
 def product(fields: Mapping[str, Sequence]) -> Iterator[dict[str, Any]]:
@@ -139,7 +148,7 @@ def check(runs: Iterable[Run]) -> None:
         DataError: if a data set cannot be read.
     """
     for group in _groups(runs):
-        module = importlib.import_module(f"experiments.{group[0].experiment}")
+        module = module_of(group[0].experiment)
         for run in group:
             check_config(run.config, module.rules())
         check_task(module.make_task(group[0].config), group[0].config)
@@ -156,15 +165,13 @@ def complete(runs: Sequence[Run], announce: Callable[[Run], None]) -> None:
         Interrupted: on SIGTERM or Ctrl-C in training, with the state saved.
     """
     for group in _groups(runs):
-        left = hosts.on_first(
-            lambda group=group: [i for i, run in enumerate(group) if not run.is_done]
-        )
-        if not left:
+        done = hosts.on_first(lambda group=group: [run.is_done for run in group])
+        if all(done):
             continue
-        config = group[0].config
-        module = importlib.import_module(f"experiments.{group[0].experiment}")
-        task, mesh = module.make_task(config), _mesh(config, len(group))
-        group = [group[i] for i in left]
+        config, size = group[0].config, len(group) if trains_as_one() else 1
+        task = module_of(group[0].experiment).make_task(config)
+        mesh = sweep_mesh(size, config.batch_size)
+        group = [run for run, is_done in zip(group, done, strict=True) if not is_done]
         if len(group) > 1 and trains_as_one():
             print(f"training {len(group)} runs as one on {mesh.size} devices")
             configs = [run.config for run in group]
@@ -189,7 +196,7 @@ def _groups(runs: Iterable[Run]) -> list[list[Run]]:
     """The runs, those together that share a compiled step."""
     groups: dict[Any, list[Run]] = {}
     for run in runs:
-        key = run.experiment, run.is_final, static_fields(run.config)
+        key = run.experiment, run.record is None, static_fields(run.config)
         groups.setdefault(key, []).append(run)
     return list(groups.values())
 
@@ -203,10 +210,6 @@ def trains_as_one() -> bool:
     """
     threefry = jax.config.jax_default_prng_impl == "threefry2x32"
     return jax.default_backend() != "cpu" and threefry
-
-
-def _mesh(config: ConfigDict, count: int) -> Mesh:
-    return sweep_mesh(count if trains_as_one() else 1, config.batch_size)
 
 
 def validate(task: Task, run: Run, mesh: Mesh) -> dict[str, Any]:
@@ -256,33 +259,3 @@ def evaluate(
             point.pop("chosen_by", None)
         record["selection"] = shown
     return record
-
-
-def rerun(path: Path, data_dir: str | None) -> tuple[list[str], list[str]]:
-    """Does the run of a record again, in a directory of its own.
-
-    Args:
-        path: of the record.
-        data_dir: folder of the data here; None: as in the record.
-
-    Returns:
-        What differs of the numbers, to the last bit, and of the versions, in words.
-
-    Raises:
-        ConfigError: if the file is no record of a whole run.
-        Interrupted: on SIGTERM or Ctrl-C in training, with the state saved.
-    """
-    record = records.read_record(path)
-    if "result" not in record:
-        raise ConfigError(f"{path}: must be a record of a run that did not diverge")
-    experiment, config = records.config_of(record)
-    if data_dir is not None:
-        config = with_fields(config, {"dataset.data_dir": data_dir})
-    task = importlib.import_module(f"experiments.{experiment}").make_task(config)
-    versions = provenance.versions(task.checksum)
-    settings = {"config": config.to_dict(), "versions": versions}
-    result = train(task, config, workdir.default_workdir("again", path.stem, settings))
-    numbers = records.different_numbers(record["result"], result)
-    # Not what the directory of a run has beside its versions.
-    recorded = {n: v for n, v in record["versions"].items() if n in versions}
-    return numbers, differences(recorded, versions)

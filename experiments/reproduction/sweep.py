@@ -42,7 +42,7 @@ and sweep.png.
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,46 +52,55 @@ from ml_collections import ConfigDict
 
 from experiments import REPOSITORY, ConfigError
 from experiments.cli import launch
-from experiments.cli.config import EXPERIMENTS, read_flags, unknown_field
+from experiments.cli.config import EXPERIMENTS, read_flags
 from experiments.engine import processes as hosts
 from experiments.engine import report
 from experiments.engine.fields import flatten
 from experiments.engine.run_directory import default_workdir, write_json
 from experiments.reproduction import bounds, runs
+from experiments.reproduction.arguments import parse_flags
 from experiments.reproduction.runs import Run
 from experiments.reproduction.sweep_plot import plot_sweep
-
-# How the values of a field are read, and what they are.
-_READERS: Mapping[type, tuple[Callable[[str], Any], str]] = {
-    float: (float, "a number"),
-    int: (int, "an integer"),
-    str: (str, "a name"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
 class Sweep:
-    """A parsed command line; `fields` maps what is swept to its values."""
+    """A parsed command line.
+
+    Attributes:
+        experiment: module of experiments/ and of configs/.
+        path: of the config file.
+        variant: of the config.
+        fields: what is swept, and its values.
+        shard: of the points.
+        flags: the other flags, and the config of all points.
+    """
 
     experiment: str
     path: str
     variant: str
-    base: ConfigDict
     fields: Mapping[str, tuple]
-    seeds: int
-    samples: int
-    out: Path
     shard: slice
     flags: flags.FlagValues
 
-    def points(self) -> list[tuple[dict[str, Any], Run]]:
-        """The values of every point, with the seed, and its run."""
-        fields = self.fields | {"seed": tuple(range(self.seeds))}
-        where = self.experiment, self.variant, self.base
+    def points(self) -> list[Run]:
+        """The run of every point."""
+        fields = self.fields | {"seed": tuple(range(self.flags.seeds))}
+        where = self.experiment, self.variant, self.flags.config
         return [
-            (values, make_point(*where, values, self.samples))
+            make_point(*where, values, self.flags.samples)
             for values in runs.product(fields)
         ]
+
+    @property
+    def out(self) -> Path:
+        """The folder of the results."""
+        if self.flags.out:
+            return Path(self.flags.out)
+        settings = {"config": self.flags.config.to_dict(), "fields": self.fields}
+        settings |= {"seeds": self.flags.seeds, "samples": self.flags.samples}
+        name = "-".join([self.experiment, self.variant, *self.fields])
+        return default_workdir("sweep", name, settings)
 
 
 def make_point(
@@ -102,53 +111,15 @@ def make_point(
     samples: int,
 ) -> Run:
     """The run of a point, which is done once its bounds L_samples are there."""
-    config = runs.with_fields(base, values)
-    directory = runs.run_directory(experiment, variant, config)
     return Run(
         experiment,
         variant,
-        config,
+        runs.with_fields(base, values),
         f"sweep, {' '.join(f'{name}={value}' for name, value in values.items())}",
-        directory / f"bounds-{samples}.json",
         functools.partial(bounds.measure, samples=samples),
+        f"bounds-{samples}.json",
+        values=values,
     )
-
-
-def read_values(base: ConfigDict, text: str) -> tuple[str, tuple]:
-    """Reads FIELD=VALUE,VALUE,… with values of the field's type.
-
-    Args:
-        base: the config that has the field.
-        text: for example `schedule.rate=0,1e-5,1e-4`.
-
-    Returns:
-        The field, dotted where it is nested, and the values.
-
-    Raises:
-        ConfigError: if there is no such field, it is neither a number nor a name, or a
-            value is of another type or given twice.
-    """
-    field, _, rest = text.partition("=")
-    texts = [value.strip() for value in rest.split(",")]
-    if field not in flatten(base.to_dict()):
-        raise ConfigError(unknown_field(field, base))
-    if not all(texts):
-        raise ConfigError(f"--sweep={text}: must be {field}=VALUE,VALUE,…")
-    group, _, leaf = field.rpartition(".")
-    kind = (base[group] if group else base).get_type(leaf)
-    if kind not in _READERS:
-        raise ConfigError(f"config.{field}={rest}: only numbers and names can be swept")
-    read, meaning = _READERS[kind]
-    values = []
-    for value in texts:
-        try:
-            values.append(read(value))
-        except ValueError:
-            raise ConfigError(f"config.{field}={value!r}: must be {meaning}") from None
-    for value in values:
-        if values.count(value) > 1:
-            raise ConfigError(f"config.{field}={value!r}: must be given once")
-    return field, tuple(values)
 
 
 def _define_experiment(values: flags.FlagValues) -> None:
@@ -165,70 +136,61 @@ def _define_flags(values: flags.FlagValues) -> None:
     hosts.define_flags(values)
 
 
-def read_experiment(argv: list[str]) -> str:
-    """The experiment of a command line, which says what its config is by default.
-
-    Raises:
-        ConfigError: if there is no such experiment.
-    """
-    values = flags.FlagValues()
-    values.set_gnu_getopt(True)  # flags may follow a value such as that of --config
-    _define_experiment(values)
-    try:
-        values(argv, known_only=True)
-    except flags.Error as error:
-        raise ConfigError(str(error)) from error
-    if values.experiment not in EXPERIMENTS:
-        raise ConfigError(
-            f"--experiment={values.experiment}: must be one of {', '.join(EXPERIMENTS)}"
-        )
-    return values.experiment
-
-
 def parse(argv: list[str]) -> Sweep:
     """Parses a command line.
 
     Raises:
         ConfigError: in one line, for anything that cannot be parsed.
     """
-    experiment = read_experiment(argv)
+    # It says what the config is by default.
+    experiment = parse_flags(argv, _define_experiment, known_only=True)[0].experiment
+    if experiment not in EXPERIMENTS:
+        raise ConfigError(
+            f"--experiment={experiment}: must be one of {', '.join(EXPERIMENTS)}"
+        )
     default = str(REPOSITORY / "configs" / f"{experiment}.py")
     values, path, variant = read_flags(argv, default, _define_flags)
-    base, fields, shard = values.config, {}, runs.read_shard(values.shard)
+    shard, fields = runs.read_shard(values.shard), {}
     for text in values.sweep:
-        field, choices = read_values(base, text)
+        field, _, choices = text.partition("=")
         if field == "seed":
             raise ConfigError(f"--sweep={text}: seeds must be given as --seeds=NUMBER")
         if field in fields:
             raise ConfigError(f"--sweep={text}: {field} must be given once")
-        fields[field] = choices
+        fields[field] = ()
+        for choice in choices.split(","):
+            # Read as the flag of the field.
+            point = [*argv, f"--config.{field}={choice.strip()}"]
+            config = read_flags(point, default, _define_flags)[0].config
+            value = flatten(config.to_dict())[field]
+            if not isinstance(value, int | float | str):
+                raise ConfigError(f"--sweep={text}: must be numbers or names")
+            if value in fields[field]:
+                raise ConfigError(f"--sweep={text}: {choice} must be given once")
+            fields[field] += (value,)
     if not fields:
         raise ConfigError("--sweep: must be given, as FIELD=VALUE,VALUE,…")
-    settings = {"config": base.to_dict(), "fields": fields}
-    settings |= {"seeds": values.seeds, "samples": values.samples}
-    name = "-".join([experiment, variant, *fields])
-    out = Path(values.out) if values.out else default_workdir("sweep", name, settings)
-    return Sweep(
-        *(experiment, path, variant, base, fields, values.seeds, values.samples, out),
-        shard=shard,
-        flags=values,
-    )
+    return Sweep(experiment, path, variant, fields, shard, values)
+
+
+_BOUNDS = ("discrete", "relaxed")
 
 
 def table(points: Sequence[Mapping[str, Any]]) -> str:
     """A row for every combination of the swept fields: means ± std over seeds."""
-    rows = []
     swept = list(points[0]["fields"])
     measured = next((list(p["measured"]) for p in points if not p["diverged"]), [])
-    for values in dict.fromkeys(tuple(p["fields"].values()) for p in points):
-        seeds = [p for p in points if tuple(p["fields"].values()) == values]
+    groups: dict[tuple, list[Mapping[str, Any]]] = {}
+    for point in points:
+        groups.setdefault(tuple(point["fields"].values()), []).append(point)
+    rows = []
+    for values, seeds in groups.items():
         whole = [p for p in seeds if not p["diverged"]]
         cells = [f"{v:g}" if isinstance(v, float) else str(v) for v in values]
         if whole:
-            nlls = ([p[bound]["nll"] for p in whole] for bound in _BOUNDS)
-            numbers = ([p["measured"][name] for p in whole] for name in measured)
-            cells += [f"{whole[0]['temperature']:g}", *map(_mean, nlls)]
-            cells += [_mean(values, 4) for values in numbers]
+            cells.append(f"{whole[0]['temperature']:g}")
+            cells += [_mean([p[bound]["nll"] for p in whole]) for bound in _BOUNDS]
+            cells += [_mean([p["measured"][n] for p in whole], 4) for n in measured]
         else:
             cells += ["–", *["diverged"] * (2 + len(measured))]
         count = f"{len(seeds)}" if whole == seeds else f"{len(whole)} of {len(seeds)}"
@@ -238,17 +200,14 @@ def table(points: Sequence[Mapping[str, Any]]) -> str:
     return report.markdown(header, rows)
 
 
-_BOUNDS = ("discrete", "relaxed")
-
-
 def _mean(values: Sequence[float], digits: int = 2) -> str:
     spread = f" ± {np.std(values, ddof=1):.{digits}f}" if len(values) > 1 else ""
     return f"{np.mean(values):.{digits}f}{spread}"
 
 
-def read_point(sweep: Sweep, values: Mapping[str, Any], run: Run) -> dict[str, Any]:
+def read_point(sweep: Sweep, run: Run) -> dict[str, Any]:
     """The entry of a finished point in sweep.json."""
-    fields = dict(values)
+    fields = dict(run.values)
     return {
         "seed": fields.pop("seed"),
         "fields": fields,
@@ -260,19 +219,19 @@ def read_point(sweep: Sweep, values: Mapping[str, Any], run: Run) -> dict[str, A
 
 def write(sweep: Sweep) -> str:
     """Writes the files of a finished sweep and returns its table."""
-    points = [read_point(sweep, *pair) for pair in sweep.points()]
+    points = [read_point(sweep, run) for run in sweep.points()]
     title = f"{sweep.experiment}, {sweep.variant}"
-    what = f"−L_{sweep.samples} on the validation set"
+    what = f"−L_{sweep.flags.samples} on the validation set"
     text = f"{title}: {what}, in nats, mean ± std over seeds\n\n{table(points)}\n"
     sweep.out.mkdir(parents=True, exist_ok=True)
     (sweep.out / "table.md").write_text(text)
     settings = {
         "experiment": sweep.experiment,
         "variant": sweep.variant,
-        "config": sweep.base.to_dict(),
+        "config": sweep.flags.config.to_dict(),
         "sweep": [{"field": f, "values": v} for f, v in sweep.fields.items()],
-        "seeds": sweep.seeds,
-        "samples": sweep.samples,
+        "seeds": sweep.flags.seeds,
+        "samples": sweep.flags.samples,
     }
     write_json(sweep.out / "sweep.json", {**settings, "points": points})
     plot_sweep(points, [*sweep.fields], sweep.out / "sweep.png", f"{title}\n{what}")
@@ -282,11 +241,11 @@ def write(sweep: Sweep) -> str:
 def main(argv: list[str]) -> None:
     """Checks, trains and evaluates all points, and writes the results."""
     sweep = parse(argv)
+    points = sweep.points()
+    selected = points[sweep.shard]
     hosts.start(sweep.flags)
     launch.check_compiler()
-    points = [run for _, run in sweep.points()]
     hosts.in_all(lambda: runs.check(points))
-    selected = points[sweep.shard]
 
     def announce(run: Run) -> None:
         place = f"{selected.index(run) + 1}/{len(selected)}"

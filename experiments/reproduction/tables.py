@@ -1,4 +1,7 @@
-"""Tables beside the published numbers, as Markdown and as CSV, from records alone."""
+"""Tables beside the published numbers, as Markdown and as CSV, from records alone.
+
+The cells that a table is made of are those of one table and budget that have records.
+"""
 
 import csv
 import io
@@ -9,104 +12,103 @@ from typing import Any
 from experiments.engine import report
 from experiments.engine.fields import flatten
 from experiments.reproduction import records
-from experiments.reproduction.budgets import TABLE_BUDGETS
-from experiments.reproduction.entries import (
-    BETTER,
-    EDGE,
-    WORSE,
-    Entry,
-    best,
-    label,
-    means,
-    read,
-)
+from experiments.reproduction.cells import BETTER, WORSE, Cell, best, by_row, label
 from experiments.reproduction.published import TABLES, Column
 from gumbel.estimators import ESTIMATORS
 
+EDGE = "◂"  # a choice at the edge of its grid
 
-def heading(name: str, budget: str) -> str:
+
+def heading(cells: Sequence[Cell]) -> str:
     """The title of a table with its conditions."""
-    every = [record for entry in read(name, budget) for record in entry.records]
-    return (
-        f"{TABLES[name].title}: {shared(every, 'num_steps')} steps of "
-        f"{shared(every, 'optimizer')}, batch {shared(every, 'batch_size')}, m = "
-        f"{shared(every, 'eval_samples')}, budget `{budget}`"
-    )
+    title, budget = TABLES[cells[0].table].title, cells[0].budget
+    m = _shared(cells, "eval_samples")
+    return f"{title}: {_training(cells)}, m = {m}, budget `{budget}`"
 
 
-def score(name: str, budget: str) -> str:
+def _training(cells: Sequence[Cell]) -> str:
+    fields = "num_steps", "optimizer", "batch_size"
+    steps, optimizer, batch = (_shared(cells, field) for field in fields)
+    return f"{steps} steps of {optimizer}, batch {batch}"
+
+
+def _shared(cells: Sequence[Cell], field: str) -> str:
+    """The values of a field in the configs of records, in words."""
+    values = {record["config"][field] for cell in cells for record in cell.records}
+    return " or ".join(x if isinstance(x, str) else f"{x:,}" for x in sorted(values))
+
+
+def score(cells: Sequence[Cell]) -> str:
     """The number of a table's published numbers that ours reach, in a sentence."""
-    columns = [column for column in TABLES[name].columns if column.is_published]
+    table = TABLES[cells[0].table]
     marks = [
-        entry.mark(column)
-        for entry in read(name, budget)
-        for column in columns
-        if entry.published(column) is not None
+        cell.mark(column)
+        for cell in cells
+        for column in table.published_columns
+        if cell.published(column) is not None
     ]
-    count = sum(len(n) for row in TABLES[name].rows for n in row.published.values())
-    text = (
-        f"**{len(marks) - marks.count(WORSE)} of {len(marks)} published numbers are "
-        f"within the tolerance or better**: {marks.count('')} within it, "
-        f"{marks.count(BETTER)} better ({BETTER}), {marks.count(WORSE)} worse ({WORSE})"
-    )
+    count = sum(len(n) for row in table.rows for n in row.published.values())
+    worse = marks.count(WORSE)
     left = f"; {count - len(marks)} more are not run" * (count > len(marks))
-    return f"{text}{left}."
+    return (
+        f"**{len(marks) - worse} of {len(marks)} published numbers are within the "
+        f"tolerance or better**: {marks.count('')} within it, {marks.count(BETTER)} "
+        f"better ({BETTER}), {worse} worse ({WORSE}){left}."
+    )
 
 
-def table(name: str, budget: str) -> str:
+def table(cells: Sequence[Cell]) -> str:
     """A table with its conditions and its orderings, as Markdown."""
-    columns, entries = TABLES[name].columns, read(name, budget)
-    fields = _grid_fields(name, budget)
-    costs = {e.estimator: ESTIMATORS[e.estimator].evaluations for e in entries}
+    published = TABLES[cells[0].table]
+    columns, fields = published.columns, _grid_fields(cells)
+    costs = {ESTIMATORS[cell.estimator].evaluations for cell in cells}
     # A column for what a step costs, where that differs.
-    cost = ["evaluations"] * (len(set(costs.values())) > 1)
+    cost = ["evaluations"] * (len(costs) > 1)
     header = ["row", "estimator"]
     for column in columns:
         header += [column.label, *["published", "difference"] * column.is_published]
     header += [*cost, *fields, "steps", "best at", "seeds"]
     rows = []
-    for entry in entries:
-        cells = []
+    for cell in cells:
+        texts = []
         for column in columns:
-            cells.append(_number(entry, column))
-            cells += _beside(entry, column) if column.is_published else []
-        cells[0] = f"[{cells[0]}](results/{name}/{budget}/{entry.files[0].name})"
-        cells += [costs[entry.estimator]] * len(cost)
-        cells += [*(_choice(entry, field) for field in fields), *_steps(entry)]
-        rows.append([entry.row.name, f"`{entry.estimator}`", *cells])
-    notes = [f"{TABLES[name].title}: {conditions(name, budget, entries)}"]
+            texts.append(_number(cell, column))
+            texts += _beside(cell, column) if column.is_published else []
+        texts[0] = f"[{texts[0]}]({records.link(cell.files[0])})"
+        texts += [ESTIMATORS[cell.estimator].evaluations] * len(cost)
+        texts += [*(_choice(cell, field) for field in fields), *_steps(cell)]
+        rows.append([cell.row.name, f"`{cell.estimator}`", *texts])
+    notes = [f"{published.title}: {_conditions(cells)}"]
     if columns[0].name.startswith("nll"):
-        notes += [
-            _orderings(entries, columns[0]),
-            *(_best(entries, c) for c in columns),
-        ]
+        notes += [_orderings(cells, columns[0])]
+        notes += [_best(cells, column) for column in columns]
     return "\n\n".join([report.markdown(header, rows), *filter(None, notes)])
 
 
-def _grid_fields(name: str, budget: str) -> list[str]:
-    grids = TABLE_BUDGETS[name][budget].grids.values()
+def _grid_fields(cells: Sequence[Cell]) -> list[str]:
+    grids = cells[0].spent.grids.values()
     return list(dict.fromkeys(itertools.chain.from_iterable(grids)))
 
 
-def _number(entry: Entry, column: Column) -> str:
-    mean, spread = entry.mean(column), entry.spread(column)
+def _number(cell: Cell, column: Column) -> str:
+    mean, spread = cell.mean(column), cell.spread(column)
     if mean is None:
         return "diverged"
     return f"{mean:.2f}" if spread is None else f"{mean:.2f} ± {spread:.2f}"
 
 
-def _beside(entry: Entry, column: Column) -> list[str]:
+def _beside(cell: Cell, column: Column) -> list[str]:
     """The published number, and our difference from it with its mark."""
-    published, mean = entry.published(column), entry.mean(column)
+    published, mean = cell.published(column), cell.mean(column)
     if published is None:
         return ["–", "–"]
     difference = [] if mean is None else [f"{mean - published:+.2f}"]
-    return [f"{published}", " ".join([*difference, entry.mark(column)]).strip()]
+    return [f"{published}", " ".join([*difference, cell.mark(column)]).strip()]
 
 
-def _choice(entry: Entry, field: str) -> str:
+def _choice(cell: Cell, field: str) -> str:
     """The value of a field, and whether it was chosen, and chosen at an edge."""
-    first = entry.records[0]
+    first = cell.records[0]
     value = f"{flatten(first['config'])[field]:g}"
     if field not in _selection(first)[0]:
         return f"{value} (set)"
@@ -117,51 +119,42 @@ def _selection(record: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
     return record.get("selection", [{}])
 
 
-def _steps(entry: Entry) -> list[str]:
+def _steps(cell: Cell) -> list[str]:
     """The steps, at which of them validation was best over the seeds, and the seeds."""
-    seeds, whole = len(entry.records), len(entry.whole)
-    best = sorted({record["result"]["best_step"] for record in entry.whole})
+    seeds, whole = len(cell.records), len(cell.whole)
+    best = sorted({record["result"]["best_step"] for record in cell.whole})
     ends = " to ".join(f"{step:,}" for step in [*best[:1], *best[1:][-1:]])
-    steps = f"{entry.records[0]['config']['num_steps']:,}"
+    steps = f"{cell.records[0]['config']['num_steps']:,}"
     return [steps, ends or "–", f"{seeds}" if whole == seeds else f"{whole} of {seeds}"]
 
 
-def shared(every: Sequence[Mapping[str, Any]], field: str) -> str:
-    """The values of a field in the configs of records, in words."""
-    values = {record["config"][field] for record in every}
-    return " or ".join(x if isinstance(x, str) else f"{x:,}" for x in sorted(values))
-
-
-def conditions(name: str, budget: str, entries: Sequence[Entry]) -> str:
+def _conditions(cells: Sequence[Cell]) -> str:
     """The note under a table: what its records share, and its marks."""
-    every = [record for entry in entries for record in entry.records]
-    cells = sum(len(row.published) for row in TABLES[name].rows)
-    published = [entry for entry in entries if entry.estimator in entry.row.published]
+    published = TABLES[cells[0].table]
+    every = [record for cell in cells for record in cell.records]
+    count = sum(cell.estimator in cell.row.published for cell in cells)
     tolerances = ", ".join(
-        f"{c.tolerance:g} for {c.label}" for c in TABLES[name].columns if c.is_published
+        f"{c.tolerance:g} for {c.label}" for c in published.published_columns
     )
-    edge = ""
-    if any(map(records.edges, every)):
-        edge = (
-            f" {EDGE} is a choice at the edge of its grid: further ones may be better."
-        )
+    edge = f" {EDGE} is a choice at the edge of its grid: further ones may be better."
+    machines = " or ".join(sorted({records.machine(record) for record in every}))
     return (
-        f"{len(published)} of {cells} cells at budget `{budget}`. "
-        f"{shared(every, 'num_steps')} steps of {shared(every, 'optimizer')}, batch "
-        f"{shared(every, 'batch_size')}; nll is L_m with m = "
-        f"{shared(every, 'eval_samples')}, in nats; {_choices(name, budget, every)}. "
+        f"{count} of {sum(len(row.published) for row in published.rows)} cells at "
+        f"budget `{cells[0].budget}`. {_training(cells)}; nll is L_m with m = "
+        f"{_shared(cells, 'eval_samples')}, in nats; {_choices(cells)}. "
         "Tested are the parameters of the step that is best on validation (best at). ± "
         "is the standard deviation over seeds, of a single seed the standard error "
         f"over images; {WORSE} is a mean worse and {BETTER} one better by more than "
         f"{tolerances}, about the noise of the papers, which print no error bars."
-        f"{edge} {_machines(every)}."
+        f"{edge * any(map(records.edges, every))} jax {machines}."
     )
 
 
-def _choices(name: str, budget: str, every: Sequence[Mapping[str, Any]]) -> str:
+def _choices(cells: Sequence[Cell]) -> str:
     """The values that were tried, by field, and the fraction of the steps."""
+    every = [record for cell in cells for record in cell.records]
     texts, shares = [], set()
-    for field in _grid_fields(name, budget):
+    for field in _grid_fields(cells):
         values = {p[field] for r in every for p in _selection(r) if field in p}
         if values:
             texts.append(f"{field} from {', '.join(f'{v:g}' for v in sorted(values))}")
@@ -177,14 +170,9 @@ def _choices(name: str, budget: str, every: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _machines(every: Sequence[Mapping[str, Any]]) -> str:
-    machines = {(x["versions"]["jax"], x["versions"]["device_kind"]) for x in every}
-    return f"jax {' or '.join(', '.join(machine) for machine in sorted(machines))}"
-
-
-def _best(entries: Sequence[Entry], column: Column) -> str:
+def _best(cells: Sequence[Cell], column: Column) -> str:
     names: dict[str, list[str]] = {}
-    for row, estimator in best(entries, column).items():
+    for row, estimator in best(cells, column).items():
         names.setdefault(estimator, []).append(row)
     parts = [
         f"`{name}` in {'all rows' if len(names) == 1 else ', '.join(rows)}"
@@ -193,20 +181,18 @@ def _best(entries: Sequence[Entry], column: Column) -> str:
     return f"Of these, the least {column.label}: {'; '.join(parts)}." if parts else ""
 
 
-def _orderings(entries: Sequence[Entry], column: Column) -> str:
+def _orderings(cells: Sequence[Cell], column: Column) -> str:
     """The published orderings within the rows, and whether our records keep them."""
     holds, ties, reverse = [], [], []
-    for row, ours in means(entries, column).items():
-        same_row = [entry for entry in entries if entry.row.name == row]
-        published = {entry.estimator: entry.published(column) for entry in same_row}
-        names = [name for name in ours if published[name] is not None]
-        for better, worse in itertools.permutations(names, 2):
-            if published[worse] - published[better] <= column.tolerance:
+    known = [c for c in cells if c.whole and c.published(column) is not None]
+    for row, same in by_row(known).items():
+        for better, worse in itertools.permutations(same.values(), 2):
+            if worse.published(column) - better.published(column) <= column.tolerance:
                 continue
-            gap = ours[worse] - ours[better]
+            gap = worse.mean(column) - better.mean(column)
             strict = holds if gap > 0 else reverse
             kind = ties if abs(gap) <= column.tolerance else strict
-            kind.append(f"{row} `{better}` before `{worse}`")
+            kind.append(f"{row} `{better.estimator}` before `{worse.estimator}`")
     count = len(holds) + len(ties) + len(reverse)
     text = [
         f"Within the rows: of the {count} published orderings by more than "
@@ -217,60 +203,59 @@ def _orderings(entries: Sequence[Entry], column: Column) -> str:
     return f"{'; '.join(text)}." if count else ""
 
 
-def glance(name: str, budget: str) -> str:
+def glance(cells: Sequence[Cell]) -> str:
     """The numbers of each estimator on each network, the best of a network in bold."""
-    entries, columns = read(name, budget), TABLES[name].columns
-    lowest = [best(entries, column) for column in columns]
-    networks = {entry.row.name: entry.row for entry in entries}
-    rows = []
-    for estimator, kind in ESTIMATORS.items():
-        by_row = {e.row.name: e for e in entries if e.estimator == estimator}
-        cells = [_glance_cell(by_row.get(n), columns, lowest) for n in networks]
-        unbiased = "yes" if kind.unbiased else "no"
-        if by_row:
-            rows.append([f"`{estimator}`", unbiased, kind.evaluations, *cells])
-    header = ["estimator", "unbiased", "evaluations", *map(label, networks.values())]
-    every = [record for entry in entries for record in entry.records]
-    counts = sorted({len(entry.records) for entry in entries})
+    published, rows = TABLES[cells[0].table], by_row(cells)
+    columns = published.columns
+    lowest = {column: best(cells, column) for column in columns}
+
+    def show(cell: Cell | None) -> str:
+        if cell is None or not cell.whole:
+            return "–" if cell is None else "diverged"
+        texts = []
+        for column, names in lowest.items():
+            bold = "**" * (names.get(cell.row.name) == cell.estimator)
+            texts.append(f"{bold}{cell.mean(column):.2f}{bold}")
+        return " / ".join(texts)
+
+    lines = []
+    for name, estimator in ESTIMATORS.items():
+        networks = [same.get(name) for same in rows.values()]
+        unbiased = "yes" if estimator.unbiased else "no"
+        if any(networks):
+            numbers = map(show, networks)
+            lines.append([f"`{name}`", unbiased, estimator.evaluations, *numbers])
+    labels = dict.fromkeys(label(cell.row) for cell in cells)
+    counts = sorted({len(cell.records) for cell in cells})
     seeds = f"{' or '.join(map(str, counts))} seed{'s' * (counts != [1])}"
     note = (
-        f"{TABLES[name].title}: {' / '.join(column.label for column in columns)}, nll "
-        f"being L_m with m = {shared(every, 'eval_samples')}, in nats, mean over "
-        f"{seeds}. {shared(every, 'num_steps')} steps of {shared(every, 'optimizer')}, "
-        f"batch {shared(every, 'batch_size')}; {_choices(name, budget, every)}. "
+        f"{published.title}: {' / '.join(column.label for column in columns)}, nll "
+        f"being L_m with m = {_shared(cells, 'eval_samples')}, in nats, mean over "
+        f"{seeds}. {_training(cells)}; {_choices(cells)}. "
         "Published numbers, standard errors, learning rates and records are in "
-        f"table.md and [table.csv](results/{name}/{budget}/table.csv), beside them."
+        f"table.md and [table.csv]({records.link(cells[0].folder)}/table.csv), "
+        "beside them."
     )
-    return f"{report.markdown(header, rows)}\n\n{note}"
+    header = ["estimator", "unbiased", "evaluations", *labels]
+    return f"{report.markdown(header, lines)}\n\n{note}"
 
 
-def _glance_cell(entry: Entry | None, columns, lowest) -> str:
-    if entry is None or not entry.whole:
-        return "–" if entry is None else "diverged"
-    texts = []
-    for column, names in zip(columns, lowest, strict=True):
-        is_best = names.get(entry.row.name) == entry.estimator
-        mean = f"{entry.mean(column):.2f}"
-        texts.append(f"**{mean}**" if is_best else mean)
-    return " / ".join(texts)
-
-
-def as_csv(name: str, budget: str) -> str:
+def as_csv(cells: Sequence[Cell]) -> str:
     """A table as CSV, every number in a column of its own."""
     lines = []
-    for entry in read(name, budget):
-        line = {"row": entry.row.name, "estimator": entry.estimator}
-        for column in TABLES[name].columns:
-            line[column.label] = _short(entry.mean(column))
-            line[f"{column.label}, spread"] = _short(entry.spread(column))
+    for cell in cells:
+        line = {"row": cell.row.name, "estimator": cell.estimator}
+        for column in TABLES[cell.table].columns:
+            line[column.label] = _short(cell.mean(column))
+            line[f"{column.label}, spread"] = _short(cell.spread(column))
             if column.is_published:
-                line[f"{column.label}, published"] = entry.published(column)
-        config = flatten(entry.records[0]["config"])
-        line |= {field: config[field] for field in _grid_fields(name, budget)}
-        line |= {"at an edge": " ".join(records.edges(entry.records[0]))}
-        line |= {"steps": config["num_steps"], "seeds": len(entry.records)}
-        line |= {"diverged": len(entry.records) - len(entry.whole)}
-        line |= {"first record": entry.files[0].name}
+                line[f"{column.label}, published"] = cell.published(column)
+        config = flatten(cell.records[0]["config"])
+        line |= {field: config[field] for field in _grid_fields(cells)}
+        line |= {"at an edge": " ".join(records.edges(cell.records[0]))}
+        line |= {"steps": config["num_steps"], "seeds": len(cell.records)}
+        line |= {"diverged": len(cell.records) - len(cell.whole)}
+        line |= {"first record": cell.files[0].name}
         lines.append(line)
     text = io.StringIO()
     writer = csv.DictWriter(text, list(lines[0]), lineterminator="\n")

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,7 +15,7 @@ REPEATS = 15
 
 
 def time_in_turns(
-    functions: dict[str, Callable], *args, repeats: int = REPEATS
+    functions: Mapping[str, Callable], *args, repeats: int = REPEATS
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Seconds of the first calls, which compile, and the median of the others.
 
@@ -31,15 +31,18 @@ def time_in_turns(
     return {name: values[0] for name, values in times.items()}, median
 
 
-def medians(functions: dict[str, Callable], *args) -> dict[str, float]:
-    """Median seconds a call, without the first."""
-    return time_in_turns(functions, *args)[1]
-
-
-def print_ratios(
-    title: str, conditions: str, seconds: dict[str, float], count: int = 1
+def compare(
+    title: str,
+    conditions: str,
+    functions: Mapping[str, Callable],
+    *args,
+    count: int = 1,
 ) -> None:
-    """Prints microseconds, of one of `count`, and their ratio to the first, ours."""
+    """Times functions of the same arguments, `count` times what the title says each.
+
+    Prints microseconds, and their ratio to the first function, ours.
+    """
+    _, seconds = time_in_turns(functions, *args)
     ours = next(iter(seconds.values()))
     rows = [
         [name, f"{1e6 * value / count:.0f}", f"{value / ours:.2f}"]

@@ -11,14 +11,14 @@ from configs.semi_supervised import get_config
 from experiments.models import conv
 from gumbel import inverse_cdf, samplers
 from gumbel.objectives import bernoulli_log_likelihood
-from scripts.benchmarks.clock import medians, print_ratios
+from scripts.benchmarks.clock import compare
 
 DRAWS = 200
 SHAPE = (100, 20, 10)  # of a training step
 CONDITIONS = f"{SHAPE}, {DRAWS} draws"
 IMAGES = (1600, 784)
-# The sides of MNIST, padded where they are odd.
-SIDES, BATCH = (28, 14, 8, 4), 100
+# The sides of MNIST, halved by each layer, and of its mirror image.
+SIDES, BATCH = (28, 14, 7), 100
 
 
 def _many(draw: Callable) -> Callable:
@@ -38,18 +38,18 @@ def _many(draw: Callable) -> Callable:
 
 def noise() -> None:
     """Prints the table of Gumbel noise."""
-    draws = {
-        "gumbel.samplers": samplers.gumbel_noise,
-        'jax.random, mode="low"': lambda k, s: jax.random.gumbel(k, s, mode="low"),
-        'jax.random, mode="high"': lambda k, s: jax.random.gumbel(k, s, mode="high"),
-    }
     functions = {
-        name: _many(lambda key, draw=draw: draw(key, SHAPE))
-        for name, draw in draws.items()
+        "gumbel.samplers": _many(lambda key: samplers.gumbel_noise(key, SHAPE)),
+        **{
+            f'jax.random, mode="{mode}"': _many(
+                lambda key, mode=mode: jax.random.gumbel(key, SHAPE, mode=mode)
+            )
+            for mode in ("low", "high")
+        },
     }
     # From the inverse of the largest uniform number that each can draw.
     print(f"largest: ours {32 * np.log(2):.1f}, low 15.9, high further")
-    print_ratios("noise, a draw", CONDITIONS, medians(functions), DRAWS)
+    compare("noise, a draw", CONDITIONS, functions, count=DRAWS)
 
 
 def categorical() -> None:
@@ -57,8 +57,8 @@ def categorical() -> None:
     # Each draw has its own: work on the same logits would be done once for all.
     logits = jax.random.normal(jax.random.key(1), (DRAWS, *SHAPE))
     draws = {"categorical": inverse_cdf.categorical, "gumbel_max": samplers.gumbel_max}
-    seconds = medians({name: _many(draw) for name, draw in draws.items()}, logits)
-    print_ratios("sampler, a draw", CONDITIONS, seconds, DRAWS)
+    functions = {name: _many(draw) for name, draw in draws.items()}
+    compare("sampler, a draw", CONDITIONS, functions, logits, count=DRAWS)
 
 
 def likelihood() -> None:
@@ -74,8 +74,8 @@ def likelihood() -> None:
         name: jax.jit(jax.value_and_grad(lambda y, x, f=f: f(y, x).mean()))
         for name, f in functions.items()
     }
-    for title, compared in (("likelihood", values), ("with its gradient", gradients)):
-        print_ratios(title, f"{IMAGES}", medians(compared, logits, pixels))
+    compare("likelihood", f"{IMAGES}", values, logits, pixels)
+    compare("with its gradient", f"{IMAGES}", gradients, logits, pixels)
 
 
 def convolutions() -> None:
@@ -92,20 +92,20 @@ def convolutions() -> None:
         "experiments.models.conv": _network(conv.down, conv.up),
         "XLA's own": _network(conv._plain_down, conv._plain_up),
     }
-    arrays = list(map(jnp.asarray, kernels)), jnp.asarray(images)
     conditions = f"three layers down, three up, batch {BATCH}, with the gradient"
-    print_ratios("convolutions", conditions, medians(functions, *arrays))
+    arrays = list(map(jnp.asarray, kernels)), jnp.asarray(images)
+    compare("convolutions", conditions, functions, *arrays)
 
 
 def _network(down: Callable, up: Callable) -> Callable:
     """Makes (kernels, images) -> a mean and its gradient in the kernels."""
 
     def mean(kernels, x):
-        for kernel in kernels[:3]:
-            odd = x.shape[1] % 2
+        for kernel, side in zip(kernels[:3], SIDES, strict=True):
+            odd = side % 2
             x = jnp.pad(x, ((0, 0), (0, odd), (0, odd), (0, 0)))
             x = jax.nn.relu(down(x, kernel))
-        for kernel, side in zip(kernels[3:], (7, 14, 28), strict=True):
+        for kernel, side in zip(kernels[3:], reversed(SIDES), strict=True):
             x = jax.nn.relu(up(x, kernel)[:, :side, :side])
         return x.mean()
 

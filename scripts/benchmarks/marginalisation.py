@@ -14,7 +14,7 @@ from experiments.engine import plots
 from experiments.engine.provenance import versions
 from experiments.engine.run_directory import write_json
 from experiments.reproduction.other_tables import figure5
-from scripts.benchmarks.clock import medians
+from scripts.benchmarks.clock import time_in_turns
 from scripts.benchmarks.training import turns
 
 NUM_CLASSES, STEPS = (2, 5, 10, 20, 50, 100), 5
@@ -26,14 +26,12 @@ def with_random_labels(dataset: datasets.Dataset, num_classes: int) -> datasets.
     """The same images, with labels drawn from so many classes."""
     rng = np.random.default_rng(num_classes)
 
-    def split(images) -> datasets.Split:
-        labels = rng.integers(num_classes, size=len(images)).astype(np.int32)
-        return datasets.Split(images, labels)
+    def relabel(split: datasets.Split) -> datasets.Split:
+        labels = rng.integers(num_classes, size=len(split.images))
+        return datasets.Split(split.images, labels.astype(np.int32))
 
-    splits = {
-        name: split(getattr(dataset, name).images)
-        for name in ("train", "valid", "test")
-    }
+    names = "train", "valid", "test"
+    splits = {name: relabel(getattr(dataset, name)) for name in names}
     return dataclasses.replace(dataset, num_classes=num_classes, **splits)
 
 
@@ -47,7 +45,7 @@ def marginalisation(out: Path) -> None:
             config.estimator = estimator
             task = semi_supervised.task_of(config, dataset)
             functions[name] = turns(task, config, STEPS)
-        for name, seconds in medians(functions).items():
+        for name, seconds in time_in_turns(functions)[1].items():
             costs[name].append(1e3 * seconds / STEPS)
     # Relative errors, so that the small numbers count as much as the large ones.
     fits = {

@@ -3,20 +3,29 @@
 Legend: m samples, B batch, D pixels, N variables, K classes, L labelled images.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from scripts.benchmarks.networks import Start
+from experiments.data import datasets
+from experiments.data.labels import choose
+from experiments.engine.step import init_state
 
 
-def _mlp(layers: Sequence[nn.Linear], h: Tensor, activation: Callable) -> Tensor:
-    for layer in layers[:-1]:
-        h = activation(layer(h))
-    return layers[-1](h)
+def dense_layers(part: Mapping, activation: type[nn.Module] = nn.ReLU) -> nn.Sequential:
+    """A part of our parameters, with an activation between its dense layers."""
+    modules = []
+    for layer in [part] if "kernel" in part else [part[name] for name in sorted(part)]:
+        linear = nn.Linear(*layer["kernel"].shape, bias="bias" in layer)
+        values = {"weight": np.asarray(layer["kernel"]).T}
+        if "bias" in layer:
+            values["bias"] = np.asarray(layer["bias"])
+        linear.load_state_dict({n: torch.tensor(v) for n, v in values.items()})
+        modules += [linear, activation()]
+    return nn.Sequential(*modules[:-1])
 
 
 def _log_likelihood(logits: Tensor, x: Tensor) -> Tensor:
@@ -35,47 +44,43 @@ def _logistics(*shape: int) -> Tensor:
     return u.log() - (-u).log1p()
 
 
-class Network(nn.Module):
-    """Dense layers, and a prior where it is learned, with the values of a Start.
+class Vae(nn.Module):
+    """An encoder, a decoder and a learned prior, with the values of our parameters.
 
     Subclasses have `noise(B)` -> tensors, and map (x [B, D], *noise) to the log weights
     [m, B].
     """
 
-    def __init__(self, start: Start):
+    activation: type[nn.Module] = nn.ReLU
+
+    def __init__(self, config, params: Mapping, images: Tensor):
         super().__init__()
-        self.layers = nn.ModuleList(_linear(*layer) for layer in start.layers)
-        if start.prior is not None:
-            self.prior = nn.Parameter(torch.tensor(start.prior))
-        self.register_buffer("mean", torch.tensor(start.mean))
-        self.config, self.temperature = start.config, start.config["temperature"]
-        self.samples = start.config["num_samples"]
+        self.encoder = dense_layers(params["encoder"], self.activation)
+        self.decoder = dense_layers(params["decoder"], self.activation)
+        self.prior = nn.Parameter(torch.tensor(np.asarray(params["prior"])))
+        self.register_buffer("mean", images.float().mean(0))
+        self.samples, self.temperature = config.num_samples, config.temperature
+        self.prior_temperature = config.prior_temperature
+
+    def objective(self, images: Tensor) -> Tensor:
+        """The mean of L_m over images, in nats."""
+        x = images.float()
+        log_w = self(x, *self.noise(len(x)))
+        return (log_w.logsumexp(0) - np.log(len(log_w))).mean()
 
 
-def _linear(weights: np.ndarray, bias: np.ndarray | None) -> nn.Linear:
-    layer = nn.Linear(*weights.shape, bias=bias is not None)
-    with torch.no_grad():
-        layer.weight.copy_(torch.tensor(weights.T))
-        if bias is not None:
-            layer.bias.copy_(torch.tensor(bias))
-    return layer
-
-
-class Categorical(Network):
+class Categorical(Vae):
     """A VAE with Gumbel-Softmax latents; its KL is form (21)."""
 
     def noise(self, batch: int) -> tuple[Tensor, ...]:
         return (_gumbels(self.samples, batch, *self.prior.shape),)
 
     def forward(self, x: Tensor, gumbels: Tensor) -> Tensor:
-        half = len(self.layers) // 2
-        logits = _mlp(self.layers[:half], x, functional.relu)
-        logits = logits.reshape(gumbels.shape[1:])
+        logits = self.encoder(x).reshape(gumbels.shape[1:])
         z = ((logits + gumbels) / self.temperature).softmax(-1)
         log_ratio = logits.log_softmax(-1) - self.prior.log_softmax(-1)
         kl = (z * log_ratio).sum((2, 3))
-        pixels = _mlp(self.layers[half:], z.flatten(2), functional.relu)
-        return _log_likelihood(pixels, x) - kl
+        return _log_likelihood(self.decoder(z.flatten(2)), x) - kl
 
 
 def _log_density(y: Tensor, logits: Tensor, temperature: float) -> Tensor:
@@ -84,106 +89,113 @@ def _log_density(y: Tensor, logits: Tensor, temperature: float) -> Tensor:
     return (np.log(temperature) + s - 2 * functional.softplus(s)).sum(2)
 
 
-class Binary(Network):
+class Binary(Vae):
     """A VAE with binary Concrete latents at the corners of a cube; form (20)."""
+
+    activation = nn.Tanh
 
     def noise(self, batch: int) -> tuple[Tensor, ...]:
         return (_logistics(self.samples, batch, *self.prior.shape),)
 
     def forward(self, x: Tensor, logistics: Tensor) -> Tensor:
-        half, prior_temperature = (
-            len(self.layers) // 2,
-            self.config["prior_temperature"],
-        )
-        logits = _mlp(self.layers[:half], x - self.mean, torch.tanh)
+        logits = self.encoder(x - self.mean)
         y = (logits + logistics) / self.temperature
-        pixels = _mlp(self.layers[half:], 2 * y.sigmoid() - 1, torch.tanh)
-        log_p = _log_density(y, self.prior, prior_temperature)
+        log_p = _log_density(y, self.prior, self.prior_temperature)
         log_q = _log_density(y, logits, self.temperature)
+        pixels = self.decoder(2 * y.sigmoid() - 1)
         return _log_likelihood(pixels, x) + log_p - log_q
 
 
-class M2(Network):
+class M2(nn.Module):
     """The semi-supervised model, its class sampled once by Gumbel-Softmax; m = 1."""
 
-    def __init__(self, start: Start):
-        super().__init__(start)
-        self.depth = len(start.config["model.hidden"])
-        self.classes = self.layers[self.depth].out_features
-        self.styles = self.layers[-self.depth - 2].out_features // 2
+    def __init__(self, config, params: Mapping, images: Tensor):
+        super().__init__()
+        self.classifier = dense_layers(params["classifier"])
+        self.features = dense_layers(params["features"])
+        self.class_features = dense_layers(params["class_features"])
+        self.style, self.decoder = (
+            dense_layers(params["style"]),
+            dense_layers(params["decoder"]),
+        )
+        self.temperature, self.alpha = config.temperature, config.alpha
+        dataset, labelled = datasets.load(config.dataset.name), config.labelled
+        self.classes, self.styles = dataset.num_classes, config.model.num_styles
+        rows = choose(dataset, labelled.count, labelled.seed)
+        self.images = torch.from_numpy(dataset.train.images[rows])
+        self.labels = torch.from_numpy(np.int64(dataset.train.labels[rows]))
+        self.labelled_batch = labelled.batch_size
+
+    def objective(self, images: Tensor) -> Tensor:
+        """The mean over a batch, and over one of labelled images, whose bits it draws.
+
+        Labelled ones have −L(x, y) + α log q(y|x).
+        """
+        rows = torch.randperm(len(self.labels))[: self.labelled_batch]
+        greys = images, self.images[rows]
+        x, seen = ((torch.rand(g.shape) < g / 255).float() for g in greys)
+        y = functional.one_hot(self.labels[rows], self.classes).float()
+        log_q = (y * self.classifier(seen).log_softmax(-1)).sum(1)
+        bound = self.bound(seen, y, torch.randn(len(seen), self.styles))
+        labelled = bound - np.log(self.classes) + self.alpha * log_q
+        return self(x, *self.noise(len(x))).mean() + labelled.mean()
 
     def noise(self, batch: int) -> tuple[Tensor, ...]:
         return _gumbels(batch, self.classes), torch.randn(batch, self.styles)
 
     def forward(self, x: Tensor, gumbels: Tensor, normals: Tensor) -> Tensor:
-        logits = self.classify(x)
+        """The bounds of images whose class is drawn, [1, B]."""
+        logits = self.classifier(x)
         y = ((logits + gumbels) / self.temperature).softmax(-1)
         log_q = logits.log_softmax(-1)
         kl = (log_q.exp() * log_q).sum(1) + np.log(self.classes)
         return (self.bound(x, y, normals) - kl)[None]
 
-    def labelled(self, x: Tensor, labels: Tensor, normals: Tensor) -> Tensor:
-        """−L(x, y) + α log q(y|x) of labelled images, [L]."""
-        y = functional.one_hot(labels, self.classes).float()
-        log_q = (y * self.classify(x).log_softmax(-1)).sum(1)
-        bound = self.bound(x, y, normals) - np.log(self.classes)
-        return bound + self.config["alpha"] * log_q
-
-    def classify(self, x: Tensor) -> Tensor:
-        return _mlp(self.layers[: self.depth + 1], x, functional.relu)
-
     def bound(self, x: Tensor, y: Tensor, normals: Tensor) -> Tensor:
         """log p(x|y, z) − KL(q(z|x, y) ‖ p(z)), [B]."""
-        features, of_class, *rest = self.layers[self.depth + 1 :]
-        h = functional.relu(features(x) + of_class(y))
-        h = _mlp(rest[: self.depth], h, functional.relu)
-        loc, log_scale = h.chunk(2, 1)
+        h = functional.relu(self.features(x) + self.class_features(y))
+        loc, log_scale = self.style(h).chunk(2, 1)
         z = loc + log_scale.exp() * normals
-        pixels = _mlp(rest[self.depth :], torch.cat([y, z], 1), functional.relu)
+        pixels = self.decoder(torch.cat([y, z], 1))
         kl = 0.5 * (loc**2 + (2 * log_scale).exp() - 1) - log_scale
         return _log_likelihood(pixels, x) - kl.sum(1)
 
 
-def network(start: Start) -> Network:
-    """The network of a start."""
-    if len(start.labels):
-        return M2(start)
-    kinds = {"categorical": Categorical, "bernoulli": Binary}
-    return kinds[start.config["model.family"]](start)
+MODELS = {"categorical": Categorical, "bernoulli": Binary}
 
 
-def make_objective(model: Network) -> Callable:
-    """Makes (tensors of a batch) -> what is maximised, in nats."""
-
-    def objective(images):
-        x = images.float()
-        log_w = model(x, *model.noise(len(x)))
-        return (log_w.logsumexp(0) - np.log(len(log_w))).mean()
-
-    def semi_supervised(images, labelled, labels):
-        x, seen = ((torch.rand(g.shape) < g / 255).float() for g in (images, labelled))
-        more = model.labelled(seen, labels, torch.randn(len(seen), model.styles))
-        return model(x, *model.noise(len(x))).mean() + more.mean()
-
-    return semi_supervised if isinstance(model, M2) else objective
+def make_model(task, config) -> Vae | M2:
+    """The model of a config, with the first parameters of our run of it."""
+    params = init_state(task, config).params["params"]
+    images = torch.tensor(np.asarray(task.data["images"]))
+    kind = M2 if "labelled" in config else MODELS[config.model.family]
+    return kind(config, params, images)
 
 
-def training(start: Start, *, is_compiled: bool) -> Callable[[], np.ndarray]:
+def _batches(images: Tensor, size: int) -> Iterator[Tensor]:
+    """Yields whole batches, in a new order in every epoch."""
+    while True:
+        order = torch.randperm(len(images))
+        for rows in order[: len(order) // size * size].split(size):
+            yield images[rows]
+
+
+def training(task, config, steps: int, *, is_compiled: bool) -> Callable[[], object]:
     """Makes the function that continues training for a turn of steps.
 
     Compiled are the objective and its gradient; Adam is then one kernel.
     """
-    model, rate = network(start), start.config["learning_rate"]
+    model, rate = make_model(task, config), config.learning_rate
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=is_compiled)
-    objective, batches = make_objective(model), start.batches()
+    images = torch.tensor(np.asarray(task.data["images"]))
+    objective, batches = model.objective, _batches(images, config.batch_size)
     if is_compiled:
         objective = torch.compile(objective, dynamic=False)
 
     def go_on():
-        for _ in range(start.steps):
-            batch = (torch.from_numpy(array) for array in next(batches))
+        for _ in range(steps):
             optimizer.zero_grad(set_to_none=True)
-            loss = -objective(*batch)
+            loss = -objective(next(batches))
             loss.backward()
             optimizer.step()
         return loss.detach().numpy()

@@ -4,6 +4,7 @@ The implementations of a network take turns in one process, and the floor with t
 """
 
 import functools
+import importlib
 import importlib.metadata
 import importlib.util
 import os
@@ -12,9 +13,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -29,24 +30,57 @@ from experiments.engine.step import (
     make_train_chunk,
     make_train_step,
 )
-from experiments.reproduction.other_tables import training_table
+from experiments.reproduction.other_tables import (
+    COMPILED,
+    EAGER,
+    FLOOR,
+    OURS,
+    training_table,
+)
+from experiments.reproduction.runs import module_of
 from scripts.benchmarks.clock import machine, time_in_turns
-from scripts.benchmarks.networks import NETWORKS, Network, start_of
 
-OURS, EAGER, COMPILED, FLOOR = "this project", "PyTorch eager", "torch.compile", "floor"
 REPEATS, SAMPLES = 7, 1000
+HAS_PYTORCH = importlib.util.find_spec("torch") is not None
 
 
-def implementations(network: Network, task) -> dict[str, Callable[[], Any]]:
-    """Functions that train for a turn of steps, of all that can run here."""
-    functions = {OURS: turns(task, network.config(), network.steps)}
-    if importlib.util.find_spec("torch"):
-        from scripts.benchmarks import pytorch
+class Network(NamedTuple):
+    """A network as it is trained, and how many steps of it make a turn.
 
-        start = start_of(network, task)
-        functions[EAGER] = pytorch.training(start, is_compiled=False)
-        functions[COMPILED] = pytorch.training(start, is_compiled=True)
-    return functions
+    Attributes:
+        experiment: module of experiments/ and of configs/.
+        variant: of its config.
+        num_samples: m.
+        steps: in one turn, a second or so; the project compiles them into one call.
+        is_extra: whether it is timed with --full alone.
+    """
+
+    experiment: str
+    variant: str
+    num_samples: int = 1
+    steps: int = 500
+    is_extra: bool = False
+
+    def config(self):
+        """The config."""
+        module = importlib.import_module(f"configs.{self.experiment}")
+        config = module.get_config(self.variant)
+        config.num_samples = self.num_samples
+        return config
+
+    def task(self):
+        """The task of the config."""
+        return module_of(self.experiment).make_task(self.config())
+
+
+NETWORKS: Mapping[str, Network] = {
+    "784-(20×10)-784": Network("vae", "categorical"),
+    "784-512-256-(30×10)-256-512-784": Network("vae", "mlp", 1, 200, is_extra=True),
+    "200H~784V, m = 1": Network("vae", "200H~784V"),
+    "200H~784V, m = 5": Network("vae", "200H~784V", 5, 100),
+    "200H~784V, m = 50": Network("vae", "200H~784V", 50, 20),
+    "M2 mlp": Network("semi_supervised", "mlp", 1, 100, is_extra=True),
+}
 
 
 def turns(task, config, steps: int) -> Callable[[], Any]:
@@ -138,7 +172,7 @@ def training(out: Path, *, is_full: bool = False) -> None:
         out: the folder of the file.
         is_full: whether to time all networks, and evaluations of the whole test set.
     """
-    if not importlib.util.find_spec("torch"):
+    if not HAS_PYTORCH:
         print("PyTorch is not installed: it has no columns")
     values: dict[str, Any] = {"machine": machine(), "repeats": REPEATS, "networks": []}
     values["start_up"] = start_up()
@@ -147,7 +181,7 @@ def training(out: Path, *, is_full: bool = False) -> None:
             continue
         task = network.task()
         values["versions"] = versions(task.checksum)
-        if importlib.util.find_spec("torch"):
+        if HAS_PYTORCH:
             values["versions"]["torch"] = importlib.metadata.version("torch")
         measured = {"name": name, "steps": network.steps, **_time(network, task)}
         if is_full and network.num_samples == 1:
@@ -162,11 +196,17 @@ def training(out: Path, *, is_full: bool = False) -> None:
 
 def _time(network: Network, task) -> dict[str, dict[str, float]]:
     """Milliseconds a step and seconds of compilation, by implementation."""
+    arguments = task, network.config(), network.steps
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         # Nothing that was compiled before shortens the compilation that is timed.
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = folder
-        functions = implementations(network, task)
-        functions[FLOOR] = floor(task, network.config(), network.steps)
+        functions = {OURS: turns(*arguments)}
+        if HAS_PYTORCH:
+            from scripts.benchmarks import pytorch
+
+            functions[EAGER] = pytorch.training(*arguments, is_compiled=False)
+            functions[COMPILED] = pytorch.training(*arguments, is_compiled=True)
+        functions[FLOOR] = floor(*arguments)
         first, median = time_in_turns(functions, repeats=REPEATS)
     return {
         "milliseconds": {n: 1e3 * median[n] / network.steps for n in functions},
@@ -188,17 +228,16 @@ def evaluation_seconds(network: Network, task) -> float:
 
 
 def start_up() -> dict[str, float]:
-    """Seconds of the default command to its help, and to the end of a first step."""
-    command = [sys.executable, "-m", "experiments.vae"]
-    step = ["--config.num_steps=1", "--train_only", "--config.eval_every=500"]
+    """Seconds of the default command to its help, to its first step and to its end."""
+    first_step = "--config.num_steps=1 --train_only --config.eval_every=500"
+    commands = {"--help": "--help", "a first step": first_step, "its end": ""}
     seconds = {}
     with tempfile.TemporaryDirectory() as folder:
-        for name, arguments in (
-            ("--help", ["--help"]),
-            ("a first step", [*step, f"--workdir={folder}/run"]),
-        ):
+        for number, (name, arguments) in enumerate(commands.items()):
+            command = [sys.executable, "-m", "experiments.vae", *arguments.split()]
+            command += [f"--workdir={folder}/{number}"]
             started = time.perf_counter()
             options = {"cwd": REPOSITORY, "stdout": subprocess.DEVNULL}
-            subprocess.run([*command, *arguments], check=True, **options)
+            subprocess.run(command, check=True, **options)
             seconds[name] = time.perf_counter() - started
     return seconds

@@ -30,8 +30,8 @@ def test_defaults_and_flags(monkeypatch, capsys, arguments, printed):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("--steps=15", "argument --steps: 15: must be a positive multiple of 10"),
-        ("--seed=4294967296", "argument --seed: 4294967296: must be an integer from"),
+        ("--steps=15", "--steps=15: must be a positive multiple of 10"),
+        ("--seed=4294967296", "--seed=4294967296: must be an integer from"),
         ("--rate=1", "unrecognized arguments: --rate=1"),
     ],
 )

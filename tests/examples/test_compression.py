@@ -1,4 +1,4 @@
-"""Compression: the rate is that of the code, and what is sent arrives."""
+"""Compression: the rate is that of the code, and β trades it for distortion."""
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +8,9 @@ from experiments.examples import compression as example
 from experiments.models import nets
 
 
-def test_rates_and_what_is_sent(digits):
+def test_rates_and_distortions(digits):
     results = example.main(steps=100)
-    for code, distortion, rate, length, received in results:
-        assert received == np.asarray(code[:100]).ravel().tolist()
-        ideal = float(np.asarray(rate[:100], np.float64).sum())
-        # Of frequencies in 2⁻¹⁶: at most log₂(1 / (1 − 8·2⁻¹⁶)) a symbol; 2 at the end.
-        assert length < ideal + 1600 * 1.8e-4 + 2
-        assert length > ideal - 1
+    for code, distortion, rate in results:
         # Gibbs: no prior over single variables is shorter than their frequencies.
         counts = np.stack([(np.asarray(code) == k).mean(0) for k in range(8)])
         terms = counts * np.log2(counts, where=counts > 0, out=np.zeros_like(counts))

@@ -10,7 +10,7 @@ import pytest
 from experiments import examples
 
 ROOT = Path(__file__).resolve().parents[2]
-HELPERS = {"__init__", "arithmetic_coding", "command_line"}
+HELPERS = {"__init__", "command_line"}
 FILES = {path.stem: path for path in Path(examples.__file__).parent.glob("*.py")}
 NAMES = sorted(set(FILES) - HELPERS - {"tutorial"})
 

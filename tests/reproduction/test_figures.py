@@ -6,6 +6,7 @@ import json
 import numpy as np
 
 from experiments.reproduction import figures, make_tables
+from experiments.reproduction.cells import recorded_cells
 from made_records import bound, write, write_later
 
 VAE = "vae-categorical"
@@ -22,7 +23,7 @@ def test_the_plot_has_the_best_estimators_on_top(results, saved):
             (CLASSES, "gumbel_softmax"): [100.0],
         }
     )
-    figures.plot_estimators("later_table1", "cpu", results / "estimators.png")
+    figures.plot_estimators(recorded_cells("later_table1"), results / "estimators.png")
     bits, classes = saved["estimators.png"].axes
     names = [tick.get_text() for tick in bits.get_yticklabels()]
     assert names == ["nvil", "arm", "gumbel_softmax"]  # from below
@@ -52,7 +53,7 @@ def test_training_curves_are_means_over_the_seeds_that_have_them(results, saved)
     write_curves("vae-bernoulli", "darn", [200.0, 120.0, 110.0], [202.0, 124.0])
     write_curves("vae-bernoulli", "muprop", [201.0, 130.0, 120.0], None)
     write_curves(VAE, "darn", None)
-    rows = figures.curves("jang_table1", "cpu")
+    rows = figures.curves(recorded_cells("jang_table1"))
     figures.plot_curves(rows, results / "curves.png")
     (axes,) = saved["curves.png"].axes  # the only row that has some
     lines = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
@@ -65,15 +66,14 @@ def test_training_curves_are_means_over_the_seeds_that_have_them(results, saved)
 
 
 def test_the_page_shows_curves_once_records_have_them(results, monkeypatch):
-    monkeypatch.setattr(make_tables, "REPOSITORY", results.parent)
     monkeypatch.setattr(figures.plots, "save", lambda figure, path: path.touch())
     write("jang_table1", VAE, "darn", {"test": bound(105.0)})
     folder = results / "jang_table1/cpu"
-    make_tables.plot()
+    make_tables.plot(make_tables.read_tables())
     assert not list(folder.glob("*.png"))
     curve = {"step": [0, 10], "valid_nll": [200.0, 110.0]}
     write("jang_table1", VAE, "darn", {"test": bound(105.0)}, curve=curve)
-    make_tables.plot()
+    make_tables.plot(make_tables.read_tables())
     assert [path.name for path in folder.glob("*.png")] == ["curves.png"]
     assert "jang_table1/cpu/curves.png" in make_tables.show_images(folder)
 

@@ -6,15 +6,15 @@ import re
 import pytest
 
 from experiments import REPOSITORY
-from experiments.reproduction import entries, records
+from experiments.reproduction import records
+from experiments.reproduction.cells import by_row, means, recorded_cells
 from experiments.reproduction.published import TABLES
 from gumbel.estimators import ESTIMATORS
 
 
 def numbers(table, column=0):
-    """The means of a column of a table, by row and estimator, and the entries."""
-    every = entries.read(table, "cpu")
-    return entries.means(every, TABLES[table].columns[column])
+    """The means of a column of a table, by row and estimator."""
+    return means(recorded_cells(table), TABLES[table].columns[column])
 
 
 def first(row, count):
@@ -24,9 +24,9 @@ def first(row, count):
 
 def difference(table, row, estimator):
     """Our mean minus the published number."""
-    entry = entries.find(table, row, estimator)
+    cell = by_row(recorded_cells(table))[row][estimator]
     column = TABLES[table].columns[0]
-    return entry.mean(column) - entry.published(column)
+    return cell.mean(column) - cell.published(column)
 
 
 def test_table_1_of_jang():

@@ -17,7 +17,7 @@ def test_figure_5_is_a_ratio_of_steps_per_second(results):
         "versions": {"jax": "1", "device_kind": "abacus"},
     }
     write_json(results / "jang_figure5/cpu/marginalisation.json", record)
-    lines = other_tables.figure_table("jang_figure5").splitlines()
+    lines = other_tables.figure5(results / "jang_figure5/cpu").splitlines()
     assert lines[2] == "| 2 | 250.0 | 250.0 | 1.0 | – |"
     assert lines[3] == "| 10 | 33.3 | 100.0 | 3.0 | 2.0 |"
 
@@ -29,7 +29,7 @@ def test_a_sweep_is_shown_with_what_was_trained(results):
     folder = results / "maddison_figure4/cpu"
     write_json(folder / "sweep.json", {"config": config, "points": [point]})
     (folder / "table.md").write_text("title\n\n| a |\n| --- |\n| 1 |\n")
-    lines = other_tables.figure_table("maddison_figure4").splitlines()
+    lines = other_tables.sweep_table(folder).splitlines()
     assert lines[:5] == ["title", "", "| a |", "| --- |", "| 1 |"]
     assert "20,000 steps of adam at 0.0003, batch 64, m = 1" in lines[-1]
     assert lines[-1].endswith("jax 1, abacus.")
@@ -45,7 +45,9 @@ def test_bias_and_spread_of_every_estimator_in_a_row(results):
     record = {"rows": [row("a", 0.5, 0.7), row("a", 0.1, 0.05), row("b", None, 0.2)]}
     record |= {"settings": settings, "versions": {"jax": "1", "device_kind": "abacus"}}
     write_json(results / "gradient_quality/quality.json", record)
-    header, _, *lines, _, note = other_tables.quality_table().splitlines()
+    header, _, *lines, _, note = other_tables.quality_table(
+        results / "gradient_quality"
+    ).splitlines()
     assert header == "| estimator | evaluations | no τ | τ = 0.1 | τ = 0.5 |"
     assert lines == [
         "| `a` | m | – | < 0.10 / 2.00 | 0.70 / 2.00 |",
@@ -71,11 +73,11 @@ BENCHMARK = {
 
 
 def test_training_steps_as_rates_and_ratios_of_every_processor(results):
-    assert other_tables.training_tables() == "Not recorded yet."
+    assert other_tables.training_tables(results / "benchmark") == "Not recorded yet."
     other = BENCHMARK | {"machine": BENCHMARK["machine"] | {"cpu": "another"}}
     for name, values in (("a", BENCHMARK), ("b", other)):
         write_json(results / f"benchmark/{name}.json", values)
-    text = other_tables.training_tables()
+    text = other_tables.training_tables(results / "benchmark")
     assert "| steps/s | this project | torch.compile | × torch.compile | × fl" in text
     assert text.count("| a network | 500 | 200 | 2.50 | 1.25 |") == 2
     assert "| a network | 1.2 | 8.9 | 12 |" in text

@@ -4,6 +4,7 @@ Most tests train nothing: `trained` writes what a run would leave.
 """
 
 import dataclasses
+import importlib
 import json
 import shlex
 
@@ -16,9 +17,12 @@ from configs.semi_supervised import get_config as semi_supervised
 from experiments import REPOSITORY, ConfigError, Interrupted, vae
 from experiments.cli import launch
 from experiments.engine import run_directory as workdir
+from experiments.engine.fields import flatten
 from experiments.engine.run_directory import write_json
+from experiments.reproduction import records
 from experiments.reproduction import runs as engine
 from experiments.reproduction.cells import Cell
+from experiments.reproduction.published import Budget, Row
 
 # How ml_collections loads a config file.
 pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
@@ -29,15 +33,30 @@ RATES = (0.01, 0.1, 1.0)
 def root(monkeypatch, tmp_path):
     """Where the runs are: a folder instead of the repository."""
     monkeypatch.setattr(workdir, "REPOSITORY", tmp_path)
+    monkeypatch.setattr(records, "RESULTS", tmp_path / "results")
     return tmp_path
 
 
-def make_cell(root, config=None, **fields):
+@dataclasses.dataclass(frozen=True)
+class CellOfItsOwn(Cell):
+    """A cell whose budget is of no table."""
+
+    made: Budget | None = None
+
+    @property
+    def spent(self):
+        return self.made
+
+
+def make_cell(config=None, row="row", grid=None, seeds=2, fraction=0.25):
+    """A cell of a config, by default with a grid of learning rates."""
     config = config or runs.config(num_steps=40)
-    defaults = {"table": "table", "row": "row", "experiment": "vae"}
-    defaults |= {"grid": {"learning_rate": RATES}, "seeds": 2, "fraction": 0.25}
-    defaults |= {"variant": "categorical", "folder": root / "results"}
-    return Cell(config=config, **defaults | fields)
+    grids = {"*": {"learning_rate": RATES} if grid is None else grid}
+    experiment = "semi_supervised" if "labelled" in config else "vae"
+    variant = next(iter(importlib.import_module(f"configs.{experiment}").VARIANTS))
+    budget = Budget(flatten(config.to_dict()), grids, seeds, fraction, options={})
+    row = Row(row, experiment, variant, {}, {})
+    return CellOfItsOwn("table", row, config.estimator, made=budget)
 
 
 @pytest.fixture
@@ -88,7 +107,7 @@ def read(cell, seed):
 
 
 def test_the_validation_set_chooses_after_a_part_of_the_steps(root, trained):
-    cell = make_cell(root)
+    cell = make_cell()
     planned = cell.left()
     announced = complete(cell)
     assert trained.log == [("point", rate, 10, 0) for rate in RATES] + [
@@ -101,7 +120,7 @@ def test_the_validation_set_chooses_after_a_part_of_the_steps(root, trained):
 
 
 def test_a_record_says_what_was_chosen_from_what(root, trained):
-    cell = make_cell(root)
+    cell = make_cell()
     complete(cell)
     for seed in (0, 1):
         record = read(cell, seed)
@@ -124,7 +143,7 @@ def test_the_task_says_what_is_best(root, trained, monkeypatch):
         )
 
     monkeypatch.setattr(vae, "make_task", make_task)
-    cell = make_cell(root)
+    cell = make_cell()
     complete(cell)
     assert read(cell, 0)["config"]["learning_rate"] == 0.01
     # And which of a run's validations counts.
@@ -133,7 +152,7 @@ def test_the_task_says_what_is_best(root, trained, monkeypatch):
 
 def test_a_chosen_temperature_below_its_floor_moves_the_floor(root, trained):
     config = runs.config(num_steps=40, learning_rate=0.1)
-    cell = make_cell(root, config, grid={"temperature": (0.25, 2.0)}, seeds=1)
+    cell = make_cell(config, grid={"temperature": (0.25, 2.0)}, seeds=1)
     floors = [run.config.schedule.minimum for run in cell.points()]
     assert floors == [0.25, 0.5]
     complete(cell)  # both are as good: the first is chosen
@@ -162,7 +181,7 @@ def test_on_accelerators_points_train_as_one_and_then_seeds(root, trained, monke
 
     monkeypatch.setattr(engine, "trains_as_one", lambda: True)
     monkeypatch.setattr(engine, "train_together", train_together)
-    complete(make_cell(root, fraction=1.0))
+    complete(make_cell(fraction=1.0))
     points = [(rate, 0, 40) for rate in RATES]
     assert together == [points, [(0.1, 0, 40), (0.1, 1, 40)]]
     assert len(trained.log) == 5
@@ -175,7 +194,7 @@ def test_stopped_anywhere_the_rest_is_done(root, trained, monkeypatch, after):
             raise Interrupted
         return trained(*args, **kwargs)
 
-    cell = make_cell(root)
+    cell = make_cell()
     with monkeypatch.context() as patch:
         patch.setattr(engine, "train", interrupted)
         with pytest.raises(Interrupted):
@@ -189,20 +208,20 @@ def test_stopped_anywhere_the_rest_is_done(root, trained, monkeypatch, after):
 
 
 def test_what_is_recorded_is_not_done_again_and_more_seeds_are(root, trained):
-    complete(make_cell(root))
+    complete(make_cell())
     before = len(trained.log)
-    complete(make_cell(root, seeds=3))
+    complete(make_cell(seeds=3))
     assert trained.log[before:] == [("final", 0.1, 40, 2)]
     # A record of another budget is not this cell's.
-    other = make_cell(root, config=runs.config(num_steps=40, batch_size=4))
+    other = make_cell(config=runs.config(num_steps=40, batch_size=4))
     assert not any(run.is_done for run in other.finals())
     # Nor does a grid that has grown make a record another one.
-    assert make_cell(root, grid={"learning_rate": (0.5, *RATES)}).is_done
+    assert make_cell(grid={"learning_rate": (0.5, *RATES)}).is_done
 
 
 def test_divergence_is_recorded_and_not_chosen(root, trained, capsys):
     trained.nlls[0.1] = None, None
-    cell = make_cell(root)
+    cell = make_cell()
     complete(cell)
     record = read(cell, 0)
     assert record["config"]["learning_rate"] == 1.0
@@ -215,9 +234,9 @@ def test_divergence_is_recorded_and_not_chosen(root, trained, capsys):
 
 def test_divergence_at_every_point_ends_the_cell(root, trained, capsys):
     trained.nlls |= dict.fromkeys(RATES, (None, None))
-    other = make_cell(root, row="other", grid={"learning_rate": (2.0,)})
+    other = make_cell(row="other", grid={"learning_rate": (2.0,)})
     trained.nlls[2.0] = 1.0, 1.0
-    cell = make_cell(root)
+    cell = make_cell()
     complete(cell, other)
     assert "row-gumbel_softmax: diverged at every point" in capsys.readouterr().out
     assert cell.is_done and other.is_done
@@ -232,7 +251,7 @@ def test_divergence_of_a_final_run_is_its_record(root, trained, monkeypatch):
         raise FloatingPointError("step 35: state_max is inf; last good: step 30, in x")
 
     monkeypatch.setattr(engine, "train", late)
-    cell = make_cell(root)
+    cell = make_cell()
     complete(cell)
     record = read(cell, 1)
     assert record["diverged"] == "step 35: state_max is inf"
@@ -242,14 +261,14 @@ def test_divergence_of_a_final_run_is_its_record(root, trained, monkeypatch):
 
 
 def test_without_a_grid_there_is_nothing_to_choose(root, trained):
-    cell = make_cell(root, grid={}, config=runs.config(learning_rate=1.0), seeds=1)
+    cell = make_cell(grid={}, config=runs.config(learning_rate=1.0), seeds=1)
     complete(cell)
     assert trained.log == [("final", 1.0, 20, 0)]
     assert "selection" not in read(cell, 0)
 
 
 def test_a_whole_run_of_a_grid_is_the_final_run_of_seed_0(root, trained):
-    cell = make_cell(root, fraction=1.0)
+    cell = make_cell(fraction=1.0)
     complete(cell)
     directories = {run.directory for run in cell.points()}
     finals = [run.directory in directories for run in cell.finals(cell.selection())]
@@ -257,7 +276,7 @@ def test_a_whole_run_of_a_grid_is_the_final_run_of_seed_0(root, trained):
 
 
 def test_a_command_is_that_of_the_run(root):
-    for run in make_cell(root).points():
+    for run in make_cell().points():
         python, _, module, *arguments = shlex.split(run.command())
         assert (python, module) == ("python", "experiments.vae")
         file = str(REPOSITORY / "configs/vae.py")
@@ -265,15 +284,14 @@ def test_a_command_is_that_of_the_run(root):
 
 
 def test_a_seed_is_that_of_labels_and_of_the_run(root):
-    fields = {"experiment": "semi_supervised", "variant": "mlp", "grid": {}, "seeds": 8}
-    config = make_cell(root, config=semi_supervised(), **fields).finals()[7].config
+    config = make_cell(semi_supervised(), grid={}, seeds=8).finals()[7].config
     assert (config.seed, config.labelled.seed) == (7, 7)
     assert semi_supervised().labelled.seed == 0
 
 
 def test_what_cannot_run_is_refused_before_any_training(root, noise):
     good = runs.config(estimator="exact", model__num_variables=2, model__num_classes=3)
-    engine.check(make_cell(root, config=good).points())
+    engine.check(make_cell(config=good).points())
     for fields, message in (
         ({"estimator": "vimco"}, "config.num_samples=1: must be an integer ≥ 2"),
         ({"estimator": "exact"}, "joint values for each"),
@@ -281,10 +299,10 @@ def test_what_cannot_run_is_refused_before_any_training(root, noise):
         ({"eval_every": 7}, "must be a multiple of"),
     ):
         with pytest.raises(ConfigError, match=message):
-            engine.check(make_cell(root, config=runs.config(**fields)).finals())
+            engine.check(make_cell(config=runs.config(**fields)).finals())
     with pytest.raises(ConfigError, match="config.learning_rate=-1"):
         grid = {"learning_rate": (-1,)}
-        engine.check(make_cell(root, config=good, grid=grid).points())
+        engine.check(make_cell(config=good, grid=grid).points())
 
 
 def test_the_last_field_of_a_product_changes_fastest():

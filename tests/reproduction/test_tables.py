@@ -4,7 +4,8 @@ import csv
 
 import pytest
 
-from experiments.reproduction import entries, tables
+from experiments.reproduction import tables
+from experiments.reproduction.cells import recorded_cells
 from made_records import bound, table_lines, write, write_later
 
 VAE = "vae-categorical"
@@ -23,7 +24,7 @@ def test_mean_and_deviation_over_seeds_beside_the_published_number(results):
     tests = ({"test": bound(101.0)}, {"test": bound(102.0)})
     write("jang_table1", VAE, "gumbel_softmax", *tests)
     file = f"results/jang_table1/cpu/{VAE}-gumbel_softmax-seed0.json"
-    text = tables.table("jang_table1", "cpu")
+    text = tables.table(recorded_cells("jang_table1", "cpu"))
     assert rows(text)[VAE, "`gumbel_softmax`"] == [
         ("test nll", f"[101.50 ± 0.71]({file})"),
         ("published", "101.5"),
@@ -36,7 +37,7 @@ def test_mean_and_deviation_over_seeds_beside_the_published_number(results):
     ]
     assert "Table 1 of [1]: 1 of 28 cells at budget `cpu`" in text
     assert "m = 1,000, in nats" in text and "jax 1.2, abacus." in text
-    assert tables.heading("jang_table1", "cpu") == (
+    assert tables.heading(recorded_cells("jang_table1", "cpu")) == (
         "Table 1 of [1]: 100,000 steps of adam, batch 100, m = 1,000, budget `cpu`"
     )
 
@@ -53,7 +54,9 @@ def test_mean_and_deviation_over_seeds_beside_the_published_number(results):
 )
 def test_worse_and_better_than_the_tolerance_have_marks(results, nll, shown):
     write("jang_table1", VAE, "gumbel_softmax", {"test": bound(nll)})
-    cells = rows(tables.table("jang_table1", "cpu"))[VAE, "`gumbel_softmax`"]
+    cells = rows(tables.table(recorded_cells("jang_table1", "cpu")))[
+        VAE, "`gumbel_softmax`"
+    ]
     assert cells[2] == ("difference", shown)
     assert cells[0][1].startswith(f"[{nll:.2f} ± 0.25]")  # one seed: over images
 
@@ -67,11 +70,13 @@ def test_how_many_published_numbers_are_reached(results):
         split = {"accuracy": accuracy, "nll": 1.0, "nll_1": nll_1, "nll_stderr": 1.0}
         write("jang_table2", "m2", estimator, {"test": split, "valid": split})
     write("jang_table2", "m2", "st_gumbel_softmax", None)  # diverged: worse, twice
-    text = tables.score("jang_table2", "cpu")
+    text = tables.score(recorded_cells("jang_table2", "cpu"))
     assert text.startswith("**2 of 6 published numbers are within the tolerance or")
     assert text.endswith(": 1 within it, 1 better (✓), 4 worse (✗).")
     write("jang_table1", VAE, "darn", {"test": bound(128.8)})
-    assert tables.score("jang_table1", "cpu").endswith("(✗); 27 more are not run.")
+    assert tables.score(recorded_cells("jang_table1", "cpu")).endswith(
+        "(✗); 27 more are not run."
+    )
 
 
 def test_accuracy_is_in_percent_with_its_own_tolerance(results):
@@ -82,7 +87,7 @@ def test_accuracy_is_in_percent_with_its_own_tolerance(results):
     write("jang_table2", "m2", "exact", result(0.9, 106.0), result(0.96, 107.0))
     write("jang_table2", "m2", "gumbel_softmax", result(0.909, 109.6))
     write("jang_table2", "m2", "muprop", result(0.5, 120.0))
-    every = rows(tables.table("jang_table2", "cpu"))
+    every = rows(tables.table(recorded_cells("jang_table2", "cpu")))
     texts = {name: [text for _, text in cells] for name, cells in every.items()}
     exact = texts["m2", "`exact`"]
     assert exact[0].startswith("[93.00 ± 4.24]") and exact[1:3] == ["92.6", "+0.40"]
@@ -100,7 +105,7 @@ def test_choices_edges_and_diverged_seeds(results):
     points = [{"learning_rate": rate, "steps": 10_000} for rate in (1e-4, 3e-4, 1e-3)]
     write("maddison_table1", row, "gumbel_softmax", None, split, selection=points)
     write("maddison_table1", row, "nvil", None, selection=points[1:])
-    text = tables.table("maddison_table1", "cpu")
+    text = tables.table(recorded_cells("maddison_table1", "cpu"))
     assert "learning_rate from 0.0001, 0.0003, 0.001, by the best vali" in text
     assert "validation of 10 % of the steps. T" in text
     assert "◂ is a choice at the edge" in text
@@ -128,7 +133,7 @@ def test_orderings_within_the_rows(results):
         f"the other way round: {VAE} `muprop` before `score_function`, "
         f"{VAE} `gumbel_softmax` before `score_function`, "
         f"{VAE} `st_gumbel_softmax` before `score_function`.\n"
-    ) in tables.table("jang_table1", "cpu")
+    ) in tables.table(recorded_cells("jang_table1", "cpu"))
 
 
 def test_the_best_of_each_row_that_has_several(results):
@@ -139,12 +144,12 @@ def test_the_best_of_each_row_that_has_several(results):
     write_bound(VAE, "gumbel_softmax", 104.0, 116.0)
     write_bound(VAE, "muprop", 105.0, 112.0)
     write("jang_table1", VAE, "darn", None)  # diverged
-    *_, nll, _, nll_1 = tables.table("jang_table1", "cpu").splitlines()
+    *_, nll, _, nll_1 = tables.table(recorded_cells("jang_table1", "cpu")).splitlines()
     assert nll == "Of these, the least test nll: `gumbel_softmax` in all rows."
     assert nll_1 == "Of these, the least L_1: `muprop` in all rows."
     write_bound("structured_prediction-bernoulli", "gumbel_softmax", 60.0, 61.0)
     write_bound("structured_prediction-bernoulli", "darn", 59.0, 62.0)
-    *_, nll, _, nll_1 = tables.table("jang_table1", "cpu").splitlines()
+    *_, nll, _, nll_1 = tables.table(recorded_cells("jang_table1", "cpu")).splitlines()
     assert nll.endswith(
         f"nll: `darn` in structured_prediction-bernoulli; `gumbel_softmax` in {VAE}."
     )
@@ -154,7 +159,7 @@ def test_the_best_of_each_row_that_has_several(results):
 def test_what_a_step_costs_has_a_column_where_it_differs(results):
     for name in ("gumbel_softmax", "disarm"):
         write("later_table1", CLASSES, name, {"test": bound(105.0)})
-    every = rows(tables.table("later_table1", "cpu"))
+    every = rows(tables.table(recorded_cells("later_table1", "cpu")))
     assert dict(every[CLASSES, "`disarm`"])["evaluations"] == "(1 + n)·m"
     assert dict(every[CLASSES, "`disarm`"])["published"] == "–"
     assert dict(every[CLASSES, "`gumbel_softmax`"])["evaluations"] == "m"
@@ -163,10 +168,10 @@ def test_what_a_step_costs_has_a_column_where_it_differs(results):
 
 def test_a_budget_is_a_table_of_its_own(results):
     write("jang_table1", VAE, "darn", {"test": bound(1.0)}, budget="paper")
-    assert entries.read("jang_table1", "cpu") == []
-    (entry,) = entries.read("jang_table1", "paper")
-    assert (entry.row.name, entry.estimator) == (VAE, "darn")
-    text = tables.table("jang_table1", "paper")
+    assert recorded_cells("jang_table1", "cpu") == []
+    (cell,) = recorded_cells("jang_table1", "paper")
+    assert (cell.row.name, cell.estimator) == (VAE, "darn")
+    text = tables.table(recorded_cells("jang_table1", "paper"))
     assert "500,000 steps of sgd" in text and "schedule.rate" in text
 
 
@@ -174,7 +179,9 @@ def test_csv_has_every_number_in_a_column(results):
     tests = ({"test": bound(101.0)}, {"test": bound(102.0)}, None)
     selection = [{"learning_rate": rate} for rate in (1e-4, 1e-3)]
     write("jang_table1", VAE, "gumbel_softmax", *tests, selection=selection)
-    (line,) = csv.DictReader(tables.as_csv("jang_table1", "cpu").splitlines())
+    (line,) = csv.DictReader(
+        tables.as_csv(recorded_cells("jang_table1", "cpu")).splitlines()
+    )
     assert (line["row"], line["estimator"]) == (VAE, "gumbel_softmax")
     assert line["test nll"] == "101.5" and line["test nll, spread"] == "0.707107"
     assert line["test nll, published"] == "101.5" and line["L_1"] == "111.5"
@@ -191,7 +198,7 @@ def test_at_a_glance_there_is_a_row_an_estimator_and_a_column_a_network(results)
             (CLASSES, "relax"): [None],
         }
     )
-    text = tables.glance("later_table1", "cpu")
+    text = tables.glance(recorded_cells("later_table1", "cpu"))
     assert {line[0]: line[1:] for line in table_lines(text)} == {
         "estimator": ["unbiased", "evaluations", "vae, bernoulli", "vae, categorical"],
         "---": ["---"] * 4,
