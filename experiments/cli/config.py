@@ -21,12 +21,6 @@ EXPERIMENTS = sorted(
 )
 
 
-def unknown_field(name: str, config: ConfigDict) -> str:
-    """The error line for a field that is not in the config."""
-    fields = {field: field for field in flatten(config.to_dict())}
-    return f"config.{name}: unknown field{did_you_mean(name, fields) or ', see --help'}"
-
-
 def read_flags(
     argv: list[str], default_config: str, define: Callable[[flags.FlagValues], None]
 ) -> tuple[flags.FlagValues, str, str]:

@@ -10,7 +10,6 @@ from configs import semi_supervised as m2_config
 from configs import structured_prediction as structured_config
 from configs import vae as vae_config
 from experiments import ConfigError, semi_supervised, structured_prediction, vae
-from experiments.cli import config as configuration
 from experiments.cli import launch
 from experiments.cli.rules import check_config
 from experiments.engine.fields import flatten
@@ -238,10 +237,3 @@ def test_options_of_a_users_own_estimator(monkeypatch):
 )
 def test_what_is_mistyped_suggests_what_was_meant(argument, ending):
     assert ending in refused("vae", argument)
-
-
-def test_unknown_field_suggests():
-    config = vae_config.get_config()
-    message = configuration.unknown_field("batchsize", config)
-    assert "did you mean batch_size or eval_batch_size?" in message
-    assert "see --help" in configuration.unknown_field("zzzzzzzz", config)
