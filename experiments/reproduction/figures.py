@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib import ticker
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
@@ -151,7 +151,9 @@ def show_gradient_quality(axes: Any, rows: Sequence[Mapping[str, Any]]) -> None:
             own = [{**own[0], "temperature": None}]
         places = [(row["std"], max(row["bias"], row["bias_noise"])) for row in own]
         # Ten colours, and the same ten darker.
-        color = np.multiply(to_rgb(f"C{number % 10}"), 1.0 if number < 10 else 0.5)
+        color = to_hex(
+            np.multiply(to_rgb(f"C{number % 10}"), 1 if number < 10 else 0.5)
+        )
         axes.plot(*zip(*places, strict=True), "-", color=color, linewidth=1, alpha=0.6)
         for row, place in zip(own, places, strict=True):
             fill = color if row["bias"] > row["bias_noise"] else "white"
