@@ -25,8 +25,8 @@ def one_draw(logits, prior):
     return run
 
 
-def node_of(run, sampler, seed=0):
-    log_w, nodes = programs.interpret(run, jax.random.key(seed), sampler)
+def node_of(run, sampler):
+    log_w, nodes = programs.interpret(run, jax.random.key(0), sampler)
     return log_w, nodes["z"]
 
 
@@ -73,18 +73,6 @@ def test_the_three_forms_against_their_formulas():
     )
 
 
-def test_on_hard_nodes_density_and_mass_agree_and_average_to_the_closed_form():
-    samples = 20_000
-    logits = jnp.broadcast_to(Q[:1], (samples, 3, 4))
-    density, _ = node_of(one_draw(logits, P), programs.hard("relaxed_density"))
-    mass, _ = node_of(one_draw(logits, P), programs.hard("soft_mass"))
-    analytic, _ = node_of(one_draw(Q[:1], P), programs.hard("analytic"))
-    np.testing.assert_allclose(density, mass, atol=1e-4)
-    stderr = np.asarray(density).std() / np.sqrt(samples)
-    assert abs(np.asarray(density).mean() - float(analytic[0])) < 5 * stderr
-    assert abs(np.asarray(density).mean() + float(analytic[0])) > 5 * stderr, "sign"
-
-
 def test_draw_keys_depend_on_the_name_and_not_on_the_order():
     def run_in(order):
         def run(draw):
@@ -128,7 +116,9 @@ def test_samples_do_not_depend_on_how_many_are_drawn():
         return draw("z", gumbel.Categorical(Q)).log_q
 
     few, many = (
-        programs.sample_log_weights(run, jax.random.key(4), programs.hard(), s)
+        jax.jit(
+            lambda key, s=s: programs.sample_log_weights(run, key, programs.hard(), s)
+        )(jax.random.key(4))
         for s in (2, 5)
     )
     assert many.shape == (5, 2)

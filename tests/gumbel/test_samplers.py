@@ -1,5 +1,7 @@
 """Samplers: exact frequencies, finite noise, exact one-hot values, stable extremes."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,6 +16,12 @@ from gumbel import inverse_cdf, noise, samplers
 LOGITS = jnp.asarray(
     [[1.0, -0.5, 0.3, 2.0], [0.0, 0.0, 0.0, 0.0], [-3.0, 1.0, 0.2, 0.1]]
 )
+# As users call them; without jit each operation is compiled alone.
+gumbel_max = jax.jit(gumbel.gumbel_max, static_argnames="axis")
+gumbel_softmax = jax.jit(gumbel.gumbel_softmax, static_argnames=("hard", "axis"))
+binary_concrete = jax.jit(gumbel.binary_concrete, static_argnames="hard")
+categorical = jax.jit(inverse_cdf.categorical)
+HARD = functools.partial(gumbel.gumbel_softmax, hard=True)
 DTYPES = [jnp.float32, jnp.bfloat16, jnp.float16]
 SAMPLES = 200_000
 
@@ -26,9 +34,16 @@ def z_scores(observed, expected, samples: int) -> np.ndarray:
     return (observed - expected) / np.sqrt(expected * (1 - expected) / samples)
 
 
-def test_every_noise_value_is_finite_and_the_tails_are_resolved():
-    # Both maps are monotone in the 31 bits (per sign), so these inputs bound the
-    # values of all 2^32, hence of any number of draws.
+def test_noise_is_finite_monotone_symmetric_and_resolves_the_tails():
+    rng = np.random.default_rng(0)
+    bits = np.sort(rng.integers(0, 2**32, 100_000, np.uint32) & ~np.uint32(1))
+    assert (np.diff(noise._gumbel_from_bits(jnp.asarray(bits))) <= 0).all()
+    assert (np.diff(noise._logistic_from_bits(jnp.asarray(bits))) >= 0).all()
+    np.testing.assert_array_equal(
+        noise._logistic_from_bits(bits), -noise._logistic_from_bits(bits ^ 1)
+    )
+    # Monotone in the 31 bits (per sign), so these inputs bound the values of all 2^32,
+    # hence of any number of draws.
     bits = jnp.asarray([0, 1, 2, 3, 2**31, 2**32 - 4, 2**32 - 2, 2**32 - 1], jnp.uint32)
     gumbel_values = np.asarray(noise._gumbel_from_bits(bits))
     logistic_values = np.asarray(noise._logistic_from_bits(bits))
@@ -36,14 +51,6 @@ def test_every_noise_value_is_finite_and_the_tails_are_resolved():
     # Small bits are the Gumbel's upper tail: −log(2⁻³²) = 22.18.
     np.testing.assert_allclose(gumbel_values.max(), 32 * np.log(2), rtol=1e-6)
     np.testing.assert_allclose(np.abs(logistic_values).max(), 33 * np.log(2), rtol=1e-6)
-
-
-def test_noise_maps_are_monotone_so_their_extremes_bound_them():
-    rng = np.random.default_rng(0)
-    bits = np.sort(rng.integers(0, 2**32, 100_000, np.uint32) & ~np.uint32(1))
-    assert (np.diff(noise._gumbel_from_bits(jnp.asarray(bits))) <= 0).all()
-    assert (np.diff(noise._logistic_from_bits(jnp.asarray(bits))) >= 0).all()
-    assert (np.diff(noise._logistic_from_bits(jnp.asarray(bits | 1))) <= 0).all()
 
 
 @pytest.mark.parametrize(
@@ -61,14 +68,7 @@ def test_noise_has_its_law(draw, law):
     assert stats.kstest(values, stats.norm.cdf).statistic > limit, "negative control"
 
 
-def test_logistic_noise_is_symmetric():
-    bits = jax.random.bits(jax.random.key(2), (1000,), jnp.uint32)
-    np.testing.assert_array_equal(
-        noise._logistic_from_bits(bits), -noise._logistic_from_bits(bits ^ 1)
-    )
-
-
-@pytest.mark.parametrize("draw", [gumbel.gumbel_max, inverse_cdf.categorical])
+@pytest.mark.parametrize("draw", [gumbel_max, categorical])
 def test_categorical_frequencies(draw):
     logits = jnp.broadcast_to(LOGITS, (SAMPLES, *LOGITS.shape))
     observed = frequencies(draw(jax.random.key(3), logits))
@@ -94,7 +94,7 @@ def test_a_rare_class_is_never_drawn_too_often():
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
 def test_categorical_is_one_hot_at_any_logits(scale):
     logits = scale * jax.random.normal(jax.random.key(30), (20_000, 7))
-    sample = inverse_cdf.categorical(jax.random.key(31), logits)
+    sample = categorical(jax.random.key(31), logits)
     assert set(np.unique(sample)) == {0.0, 1.0}
     np.testing.assert_array_equal(sample.sum(-1), 1.0)
     if scale == 1e4:
@@ -103,7 +103,7 @@ def test_categorical_is_one_hot_at_any_logits(scale):
 
 def test_bfloat16_logits_do_not_bias_the_frequencies():
     logits = jnp.zeros((SAMPLES, 10), jnp.bfloat16)
-    observed = frequencies(gumbel.gumbel_max(jax.random.key(4), logits))
+    observed = frequencies(gumbel_max(jax.random.key(4), logits))
     assert np.abs(z_scores(observed, 0.1, SAMPLES)).max() < 5
     # The usual mistake, noise drawn in bfloat16, ties and favours the first class.
     noise = jax.random.gumbel(jax.random.key(4), logits.shape, jnp.bfloat16)
@@ -112,24 +112,21 @@ def test_bfloat16_logits_do_not_bias_the_frequencies():
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_hard_gumbel_softmax_is_exactly_one_hot_and_equals_gumbel_max(dtype):
+def test_hard_samples_are_exactly_one_hot_or_bits(dtype):
     logits = jax.random.normal(jax.random.key(5), (20_000, 5), dtype)
-    hard = jax.jit(
-        lambda t: gumbel.gumbel_softmax(jax.random.key(6), logits, t, hard=True)
-    )(0.7)
-    assert hard.dtype == dtype
-    np.testing.assert_array_equal(hard, gumbel.gumbel_max(jax.random.key(6), logits))
-    assert set(np.unique(np.asarray(hard, np.float32))) == {0.0, 1.0}
 
+    @jax.jit
+    def draw(temperature):
+        return [
+            hard(jax.random.key(6), logits, temperature, hard=True)
+            for hard in (gumbel_softmax, binary_concrete)
+        ]
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_hard_binary_concrete_is_exactly_zero_or_one(dtype):
-    logits = jax.random.normal(jax.random.key(7), (100_000,), dtype)
-    hard = jax.jit(
-        lambda t: gumbel.binary_concrete(jax.random.key(8), logits, t, hard=True)
-    )(0.7)
-    assert hard.dtype == dtype
-    assert set(np.unique(np.asarray(hard, np.float32))) == {0.0, 1.0}
+    one_hot, bits = draw(0.7)
+    for hard in (one_hot, bits):
+        assert hard.dtype == dtype
+        assert set(np.unique(np.asarray(hard, np.float32))) == {0.0, 1.0}
+    np.testing.assert_array_equal(one_hot, gumbel_max(jax.random.key(6), logits))
 
 
 def test_another_order_of_straight_through_is_inexact():
@@ -150,7 +147,7 @@ def test_straight_through_has_the_gradient_of_the_soft_sample():
     )
 
     def loss(logits, hard):
-        sample = gumbel.gumbel_softmax(jax.random.key(10), logits, 0.5, hard=hard)
+        sample = gumbel_softmax(jax.random.key(10), logits, 0.5, hard=hard)
         return (weights * sample).sum()
 
     hard, soft = (jax.grad(loss)(LOGITS, hard) for hard in (True, False))
@@ -163,7 +160,7 @@ def test_gumbel_softmax_gradient_against_finite_differences():
         logits = jnp.asarray(np.asarray(LOGITS), jnp.float64)
 
         def loss(logits, temperature):
-            sample = gumbel.gumbel_softmax(jax.random.key(11), logits, temperature)
+            sample = gumbel_softmax(jax.random.key(11), logits, temperature)
             return jnp.sin(3 * sample).sum()
 
         check_grads(loss, (logits, 0.6), order=1, modes=["rev"])
@@ -173,32 +170,21 @@ def test_binary_concrete_is_the_two_class_gumbel_softmax():
     # The difference of two Gumbels is logistic: means of any function agree.
     logit, temperature = 0.8, 0.5
     pair = jnp.broadcast_to(jnp.asarray([logit, 0.0]), (SAMPLES, 2))
-    two = gumbel.gumbel_softmax(jax.random.key(12), pair, temperature)[:, 0]
-    binary = gumbel.binary_concrete(
-        jax.random.key(13), jnp.full(SAMPLES, logit), temperature
-    )
+    two = gumbel_softmax(jax.random.key(12), pair, temperature)[:, 0]
+    binary = binary_concrete(jax.random.key(13), jnp.full(SAMPLES, logit), temperature)
     assert stats.ks_2samp(two, binary).statistic < 2.7 * np.sqrt(2 / SAMPLES)
-    other = gumbel.binary_concrete(jax.random.key(14), jnp.full(SAMPLES, 0.7), 0.5)
+    other = binary_concrete(jax.random.key(14), jnp.full(SAMPLES, 0.7), 0.5)
     assert stats.ks_2samp(two, other).statistic > 2.7 * np.sqrt(2 / SAMPLES)
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_axis_is_the_class_axis(axis):
     logits = jax.random.normal(jax.random.key(15), (3, 4, 5))
-    soft = gumbel.gumbel_softmax(jax.random.key(16), logits, 0.5, axis=axis)
-    hard = gumbel.gumbel_max(jax.random.key(16), logits, axis=axis)
+    soft = gumbel_softmax(jax.random.key(16), logits, 0.5, axis=axis)
+    hard = gumbel_max(jax.random.key(16), logits, axis=axis)
     np.testing.assert_allclose(soft.sum(axis), 1.0, rtol=1e-5)
     np.testing.assert_array_equal(hard.sum(axis), 1.0)
     assert soft.shape == hard.shape == logits.shape
-
-
-def test_samples_are_invariant_to_a_shift_of_the_logits():
-    shifted = LOGITS + jnp.asarray([[8.0], [-16.0], [4.0]])
-    np.testing.assert_allclose(
-        gumbel.gumbel_softmax(jax.random.key(17), LOGITS, 0.7),
-        gumbel.gumbel_softmax(jax.random.key(17), shifted, 0.7),
-        atol=1e-5,
-    )
 
 
 @pytest.mark.parametrize("offset", [1e7, -1e9, np.finfo(np.float32).max])
@@ -226,50 +212,46 @@ def test_large_logits_do_not_absorb_the_noise(offset):
         np.testing.assert_allclose(far, near, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("temperature", [1e-3, 1e-9, 1e-30])
-@pytest.mark.parametrize("large", [1e9, np.finfo(np.float32).max])
-def test_large_logits_at_a_small_temperature(large, temperature):
-    # A finite number is no mask: its density is that of any class, and not of none.
-    for logits in ([[0.0, -large, 1.0]], [[large, 0.0, 0.0]]):
-        law = gumbel.Categorical(jnp.asarray(logits)).relax(temperature)
+@pytest.mark.parametrize("family", [gumbel.Categorical, gumbel.Bernoulli])
+def test_large_logits_at_a_small_temperature(family):
+    @jax.jit
+    def draw(logits, temperature):
+        law = family(logits).relax(temperature)
         point = law.sample(jax.random.key(0))
-        np.testing.assert_array_equal(law.value(point), np.eye(3)[[np.argmax(logits)]])
-        assert np.isfinite(law.log_prob(point)).all()
-    law = gumbel.Bernoulli(jnp.asarray([large, -large])).relax(temperature)
-    point = law.sample(jax.random.key(0))
-    np.testing.assert_array_equal(law.value(point), [1.0, 0.0])
-    assert np.isfinite(law.log_prob(point)).all()
+        return law.value(point), law.log_prob(point)
+
+    for large in (1e9, float(np.finfo(np.float32).max)):
+        logits = jnp.asarray([[0.0, -large, 1.0], [large, 0.0, 0.0]])
+        for temperature in (1e-3, 1e-9, 1e-30):
+            value, density = draw(logits, temperature)
+            # A finite number is no mask: its density is that of any class, not of none.
+            assert np.isfinite(density).all()
+            if family is gumbel.Categorical:
+                np.testing.assert_array_equal(value, np.eye(3)[logits.argmax(1)])
+            else:
+                np.testing.assert_array_equal(value[0, 1], 0.0)
+                np.testing.assert_array_equal(value[1, 0], 1.0)
 
 
 @pytest.mark.parametrize(("dtype", "scale"), [(jnp.float32, 1e4), (jnp.bfloat16, 1e2)])
-@pytest.mark.parametrize("temperature", [1e-3, 0.1, 1.0, 1e3])
-def test_values_and_gradients_are_finite_at_extremes(dtype, scale, temperature):
-    logits = jnp.asarray([[scale, -scale, 0.0], [0.0, 0.0, 0.0]], dtype)
-
-    def softmax_loss(logits, temperature):
-        key = jax.random.key(18)
-        return (gumbel.gumbel_softmax(key, logits, temperature) ** 2).sum()
-
-    def binary_loss(logits, temperature):
-        key = jax.random.key(18)
-        return (gumbel.binary_concrete(key, logits, temperature) ** 2).sum()
-
-    for loss in (softmax_loss, binary_loss):
-        value, grads = jax.value_and_grad(loss, argnums=(0, 1))(logits, temperature)
-        assert jax.tree.all(jax.tree.map(lambda g: jnp.isfinite(g).all(), grads))
-        assert jnp.isfinite(value)
-
-
-def test_one_compilation_for_all_temperatures():
-    traces = []
+def test_finite_at_extremes_and_compiled_once_for_all_temperatures(dtype, scale):
+    logits, traces = [[scale, -scale, 0.0], [0.0, 0.0, 0.0]], []
 
     @jax.jit
-    def sample(temperature):
-        traces.append(None)
-        return gumbel.gumbel_softmax(jax.random.key(19), LOGITS, temperature)
+    def values_and_slopes(logits, temperature):
+        def loss(logits, temperature, draw):
+            return (draw(jax.random.key(18), logits, temperature) ** 2).sum()
 
-    for temperature in (1.0, 0.5, 0.1):
-        sample(temperature)
+        traces.append(None)
+        both = gumbel.gumbel_softmax, gumbel.binary_concrete
+        return [
+            jax.value_and_grad(loss, argnums=(0, 1))(logits, temperature, draw)
+            for draw in both
+        ]
+
+    for temperature in (1e-3, 0.1, 1.0, 1e3):
+        found = values_and_slopes(jnp.asarray(logits, dtype), temperature)
+        assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
     assert len(traces) == 1
 
 
@@ -283,31 +265,18 @@ def test_noise_is_the_same_on_one_device_and_on_four():
 
 
 @pytest.mark.parametrize(
-    ("call", "message"),
+    ("draw", "arguments", "message"),
     [
+        (gumbel.gumbel_softmax, (LOGITS, 0.0), "temperature=0.0: must be a positive"),
+        (gumbel.gumbel_softmax, (LOGITS, -1.0), "temperature=-1.0: must be a positive"),
+        (gumbel.gumbel_softmax, (LOGITS, 1e-38), "temperature"),  # overflows
+        (HARD, (LOGITS, 1e-38), "temperature"),
+        (gumbel.binary_concrete, (LOGITS, np.nan), "temperature=nan: must be a posit"),
+        (gumbel.gumbel_max, (jnp.arange(3),), "logits has dtype int32: must be floati"),
         (
-            lambda key: gumbel.gumbel_softmax(key, LOGITS, 0.0),
-            "temperature=0.0: must be a positive finite number",
-        ),
-        (
-            lambda key: gumbel.gumbel_softmax(key, LOGITS, -1.0),
-            "temperature=-1.0: must be a positive finite number",
-        ),
-        (
-            lambda key: gumbel.binary_concrete(key, LOGITS, float("nan")),
-            "temperature=nan: must be a positive finite number",
-        ),
-        (
-            lambda key: gumbel.gumbel_max(key, jnp.arange(3)),
-            "logits has dtype int32: must be floating point",
-        ),
-        (
-            lambda key: gumbel.gumbel_max(key, jnp.zeros(())),
-            "logits has shape (): must have at least one class on axis -1",
-        ),
-        (
-            lambda key: gumbel.gumbel_softmax(key, jnp.zeros((2, 3)), 1.0, axis=2),
-            "logits has shape (2, 3): must have at least one class on axis 2",
+            gumbel.gumbel_max,
+            (jnp.zeros(()),),
+            "must have at least one class on axis -1",
         ),
         *(
             (call, "=[0.0, 1.0]: must be an array, jnp.array(…)")
@@ -324,17 +293,21 @@ def test_noise_is_the_same_on_one_device_and_on_four():
         ),
     ],
 )
-def test_bad_arguments_are_named(call, message):
+def test_bad_arguments_are_named(draw, arguments, message):
     with pytest.raises(ValueError) as error:
-        call(jax.random.key(0))
+        draw(jax.random.key(0), *arguments)
     assert message in str(error.value)
+    with pytest.raises(ValueError, match="must have at least one class on axis 2"):
+        gumbel.gumbel_softmax(jax.random.key(0), jnp.zeros((2, 3)), 1.0, axis=2)
 
 
 DRAWS = {
-    "gumbel_max": gumbel.gumbel_max,
-    "categorical": inverse_cdf.categorical,
-    "gumbel_softmax": lambda key, logits: gumbel.gumbel_softmax(key, logits, 0.5),
-    "hard": lambda key, logits: gumbel.gumbel_softmax(key, logits, 0.5, hard=True),
+    "gumbel_max": jax.jit(gumbel.gumbel_max),
+    "categorical": jax.jit(inverse_cdf.categorical),
+    "gumbel_softmax": jax.jit(
+        functools.partial(gumbel.gumbel_softmax, temperature=0.5)
+    ),
+    "hard": jax.jit(functools.partial(HARD, temperature=0.5)),
 }
 
 
@@ -365,16 +338,17 @@ def test_gradients_at_forbidden_and_certain_classes_are_zero(hard):
         sample = gumbel.gumbel_softmax(jax.random.key(2), logits, tau, hard=hard)
         return (sample * weights[None]).sum()
 
-    slope, of_tau = jax.grad(cost, (0, 1))(logits, 0.7)
+    slope, of_tau = jax.jit(jax.grad(cost, (0, 1)))(logits, 0.7)
     assert np.isfinite(slope).all() and np.isfinite(of_tau)
     assert slope[0, 1] == 0 and (slope[1] == 0).all() and slope[0, 0] != 0
-    left = jax.grad(cost)(logits[:, :], 0.7)
-    np.testing.assert_allclose(left[0].sum(), 0.0, atol=1e-6)
+    np.testing.assert_allclose(slope[0].sum(), 0.0, atol=1e-6)
 
     def bits(logits):
         return gumbel.binary_concrete(jax.random.key(2), logits, 0.7, hard=hard).sum()
 
-    value, slope = jax.value_and_grad(bits)(jnp.asarray([jnp.inf, -jnp.inf, 0.2]))
+    value, slope = jax.jit(jax.value_and_grad(bits))(
+        jnp.asarray([jnp.inf, -jnp.inf, 0.2])
+    )
     assert np.isfinite(value) and (slope[:2] == 0).all() and slope[2] != 0
 
 
@@ -396,21 +370,21 @@ def test_bits_that_are_certain_or_undefined():
         np.testing.assert_array_equal(drawn.astype("float32"), [1, 0, np.nan])
 
 
-@pytest.mark.parametrize("shape", [(3,), (2, 3)])
-def test_a_temperature_for_each_variable(shape):
+def test_a_temperature_for_each_variable():
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, 3, 4)).astype(np.float32)
-    tau = np.float32(0.2 + rng.random(shape))
-    each = np.broadcast_to(tau, (2, 3))
-    drawn = gumbel.gumbel_softmax(jax.random.key(0), logits, tau)
-    bits = gumbel.binary_concrete(jax.random.key(0), logits[..., 0], tau)
-    for b, n in np.ndindex(2, 3):
-        alone = gumbel.gumbel_softmax(jax.random.key(0), logits, float(each[b, n]))
-        np.testing.assert_allclose(drawn[b, n], alone[b, n], rtol=1e-5)
-        alone = gumbel.binary_concrete(
-            jax.random.key(0), logits[..., 0], float(each[b, n])
-        )
-        np.testing.assert_allclose(bits[b, n], alone[b, n], rtol=1e-5)
+
+    @jax.jit
+    def draw(tau):
+        drawn = gumbel.gumbel_softmax(jax.random.key(0), logits, tau)
+        return drawn, gumbel.binary_concrete(jax.random.key(0), logits[..., 0], tau)
+
+    for shape in ((3,), (2, 3)):
+        tau = np.float32(0.2 + rng.random(shape))
+        drawn, each = draw(tau), np.broadcast_to(tau, (2, 3))
+        for b, n in np.ndindex(2, 3):
+            for ours, alone in zip(drawn, draw(each[b, n]), strict=True):
+                np.testing.assert_allclose(ours[b, n], alone[b, n], rtol=1e-5)
 
 
 @pytest.mark.parametrize("tau", [np.ones(2), np.ones((2, 3, 1)), np.ones((2, 3, 4))])
@@ -423,34 +397,36 @@ def test_temperatures_that_are_not_of_the_variables_are_refused(tau):
             draw(jax.random.key(0), logits, tau)
 
 
-def test_many_keys_are_refused_and_a_temperature_that_would_overflow():
+def test_many_keys_are_refused():
     keys = jax.random.split(jax.random.key(0), 3)
     for draw in DRAWS.values():
         with pytest.raises(ValueError, match="vmap"):
             draw(keys, jnp.zeros((3, 2)))
-    for hard in (False, True):
-        with pytest.raises(ValueError, match="temperature"):
-            gumbel.gumbel_softmax(jax.random.key(0), jnp.zeros(3), 1e-38, hard=hard)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_strict_dtype_promotion(dtype):
-    logits = jnp.linspace(-1.0, 1.0, 12).reshape(2, 6).astype(dtype)
-    with jax.numpy_dtype_promotion("strict"):
-        drawn = [draw(jax.random.key(0), logits) for draw in DRAWS.values()]
+    def narrow_and_wide(key, logits):
+        key = functools.partial(jax.random.clone, key)
+        drawn = [draw(key(), logits) for draw in DRAWS.values()]
         drawn += [
-            gumbel.binary_concrete(jax.random.key(0), logits, 0.5, hard=True),
-            gumbel.gumbel_top_k(jax.random.key(0), logits, 2),
-            gumbel.relaxed_top_k(jax.random.key(0), logits, 2, 0.5, hard=True),
-            gumbel.hard_concrete(jax.random.key(0), logits, 0.5),
+            gumbel.binary_concrete(key(), logits, 0.5, hard=True),
+            gumbel.gumbel_top_k(key(), logits, 2),
+            gumbel.relaxed_top_k(key(), logits, 2, 0.5, hard=True),
+            gumbel.hard_concrete(key(), logits, 0.5),
         ]
         laws = gumbel.Categorical(logits), gumbel.Bernoulli(logits)
         wide = [law.kl(law) for law in laws] + [law.entropy() for law in laws]
         wide += [law.log_prob(law.mode()) for law in laws]
         for law in laws:
             relaxed = law.relax(0.5)
-            wide.append(relaxed.log_prob(relaxed.sample(jax.random.key(0))))
-        wide.append(gumbel.conditional_gumbel(jax.random.key(0), logits, drawn[0]))
+            wide.append(relaxed.log_prob(relaxed.sample(key())))
+        wide.append(gumbel.conditional_gumbel(key(), logits, drawn[0]))
         wide.append(gumbel.objectives.bernoulli_log_likelihood(logits, drawn[0]))
+        return drawn, wide
+
+    with jax.numpy_dtype_promotion("strict"):
+        logits = jnp.zeros((2, 6), dtype)
+        drawn, wide = jax.eval_shape(narrow_and_wide, jax.random.key(0), logits)
     assert all(x.dtype == dtype for x in drawn)
     assert all(x.dtype == jnp.float32 for x in wide)
