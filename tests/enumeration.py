@@ -90,39 +90,36 @@ TOYS = {
     for ks in ((2,), (3,), (2, 2), (3, 3), (2, 3), (3, 2))
     for elbo in (True, False)
 }
-# Both families, in one layer and as either of two, with and without log q.
-TELLING = ("2-elbo", "3-cost", "2-3-cost", "3-2-elbo")
-# Maps of bits [B, 1, 2] and of classes [B, 1, 2, K].
-TOYS["map-2"] = make_toy((2,), True, (1, 2))
-TOYS["map-2-3"] = make_toy((2, 3), True, (1, 2))
+# Both families as either of two layers, with and without log q.
+TELLING = ("2-3-cost", "3-2-elbo")
 
 
-def _make_loop_toy(classes: int) -> Toy:
-    """A recurrent network that draws a variable at each of three steps; ELBO."""
-    rng = np.random.default_rng(classes)
-    shape = _shape((1,), classes)
-    size = math.prod(shape)
-    shapes = {"logits": (3, size), "read": (size, 3), "carry": (3, 3)}
-    params = {name: normal(rng, *shape) for name, shape in shapes.items()}
+def _make_loop_toy(classes: tuple[int, ...]) -> Toy:
+    """A recurrent network with a map [B, 1, 2] of variables at each step; ELBO."""
+    rng = np.random.default_rng(sum(classes))
+    shapes, params = [_shape((1, 2), k) for k in classes], {"carry": normal(rng, 3, 3)}
+    for t, shape in enumerate(shapes):
+        params[f"in{t}"] = normal(rng, 3, math.prod(shape))
+        params[f"out{t}"] = normal(rng, math.prod(shape), 3)
 
     def program(params, x):
         def run(draw):
             h, log_ratio = x, 0.0
-            for t in range(3):
-                logits = (h @ params["logits"]).reshape(len(x), *shape)
-                z = draw(f"z{t}", family(classes)(logits))
-                z_flat = z.value.reshape(len(x), -1)
-                h = jnp.tanh(h @ params["carry"] + z_flat @ params["read"] + x)
-                log_ratio += z.log_prob(family(classes)(jnp.zeros(shape))) - z.log_q
+            for t, (k, shape) in enumerate(zip(classes, shapes, strict=True)):
+                logits = (h @ params[f"in{t}"]).reshape(len(x), *shape)
+                z = draw(f"z{t}", family(k)(logits))
+                read = z.value.reshape(len(x), -1) @ params[f"out{t}"]
+                h = jnp.tanh(h @ params["carry"] + read + x)
+                log_ratio += z.log_prob(family(k)(jnp.zeros(shape))) - z.log_q
             return 2.0 * h.sum(1) + log_ratio
 
         return run
 
-    draws = tuple((f"z{t}", (1,), classes) for t in range(3))
+    draws = tuple((f"z{t}", (1, 2), k) for t, k in enumerate(classes))
     return Toy(program, params, (normal(rng, BATCH, 3),), draws)
 
 
-TOYS |= {f"loop-{k}": _make_loop_toy(k) for k in (2, 3)}
+BITS_LOOP, LOOP = _make_loop_toy((2, 2, 2)), _make_loop_toy((2, 3, 2))
 
 
 def _make_mixed_toy() -> Toy:
@@ -194,6 +191,18 @@ class _Pinned:
                 mass = jnp.log((exps * self.value).sum(-1) / exps.sum(-1))
         return mass.reshape(BATCH, -1).sum(1)
 
+    def kl(self, prior):
+        """The closed form, of discrete variables."""
+
+        def masses(law):
+            logits = jnp.broadcast_to(law.logits, self.value.shape)
+            if isinstance(law, gumbel.Bernoulli):
+                logits = jnp.stack([logits, jnp.zeros_like(logits)], axis=-1)
+            return jnp.exp(logits) / jnp.exp(logits).sum(-1, keepdims=True)
+
+        q, p = masses(self._distribution), masses(prior)
+        return (q * jnp.log(q / p)).reshape(BATCH, -1).sum(1)
+
 
 @functools.cache
 def brute_force(toy: Toy, num_samples: int = 1):
@@ -238,10 +247,11 @@ def init_state(estimator, key, toy: Toy, num_samples=1, **hyper):
     return estimate.init(key, toy.params, *toy.args, **hyper)
 
 
-def _make_estimate(estimator, toy: Toy, num_samples: int) -> Callable:
+def _make_estimate(estimator, toy: Toy, num_samples: int, static) -> Callable:
     estimate = gumbel.value_and_grad(estimator, toy.program, num_samples=num_samples)
 
     def one(key, state, hyper):
+        hyper = {**hyper, **static}
         if state is None:
             state = estimate.init(jax.random.key(1), toy.params, *toy.args, **hyper)
         return estimate(key, toy.params, *toy.args, state=state, **hyper)
@@ -251,18 +261,26 @@ def _make_estimate(estimator, toy: Toy, num_samples: int) -> Callable:
 
 def one_estimate(estimator, toy: Toy, num_samples=1) -> Callable:
     """Compiles f(key, state, hyper) -> one Estimate; state None: a fresh one."""
-    return jax.jit(_make_estimate(estimator, toy, num_samples))
+    return jax.jit(_make_estimate(estimator, toy, num_samples, {}))
 
 
-def many_estimates(estimator, toy: Toy, num_samples=1, repeats=20_000) -> Callable:
+def many_estimates(
+    estimator, toy: Toy, num_samples=1, repeats=20_000, **static
+) -> Callable:
     """Compiles f(state, hyper) -> bounds, gradients of `repeats` independent calls."""
-    one = _make_estimate(estimator, toy, num_samples)
+    one = _make_estimate(estimator, toy, num_samples, static)
 
+    @jax.jit
     def estimates(state, hyper):
         keys = jax.random.split(jax.random.key(0), repeats)
         return jax.vmap(lambda key: one(key, state, hyper)[:2])(keys)
 
-    return jax.jit(estimates)
+    def compiled(state=None, hyper=None):
+        # JAX's own random bits, of which there is less to trace and to compile.
+        with jax.threefry_partitionable(False):
+            return estimates(state, hyper or {})
+
+    return compiled
 
 
 def worst_z(samples, exact) -> float:

@@ -6,33 +6,31 @@ import numpy as np
 import pytest
 
 import gumbel
-from enumeration import Toy, many_estimates, mean_difference_z, normal
+from enumeration import (
+    Toy,
+    brute_force,
+    many_estimates,
+    mean_difference_z,
+    normal,
+    worst_z,
+)
 from gumbel.estimators import ESTIMATORS
 from gumbel.programs import KL_FORMS
 
-every = pytest.mark.parametrize("name", list(ESTIMATORS))
-# Learned states that move, where there is anything to learn.
-MOVING = {"baseline_decay": 0.9, "variance_decay": 0.9}
+REPEATS = 5000
 ALLOWED = np.asarray([0, 2, 3])  # of five classes, and of three bits the first
+LARGE = -1e9, float(np.finfo(np.float32).min)
 MASK = np.asarray([False, True, False, False, True])
 
 
-def draws_classes(name):
-    return "Categorical" in ESTIMATORS[name].families
-
-
-def samples_of(name):
-    return ESTIMATORS[name].samples[0]
-
-
-def make_toys(with_classes: bool, fill: float = -np.inf):
+def make_toys(with_classes: bool):
     """A program with forbidden values, and the same program over the allowed ones."""
     rng = np.random.default_rng(4)
     shapes = {"bits": (3, 3), "bits_prior": (3,), "bits_out": (3,)}
     shapes |= {"in": (3, 10), "prior": (2, 5), "out": (2, 5)}
     params = {name: normal(rng, *shape) for name, shape in shapes.items()}
 
-    def masked(params, x):
+    def masked(params, x, fill):
         def run(draw):
             def bits_of(logits):
                 # A free bit, a 0 and a 1.
@@ -70,71 +68,76 @@ def make_toys(with_classes: bool, fill: float = -np.inf):
 
         return run
 
-    args = (normal(rng, 2, 3),)
-    return Toy(masked, params, args, ()), Toy(allowed, params, args, ())
+    x, draws = normal(rng, 2, 3), (("b", (1,), 2), ("z", (2,), 3))
+    draws = draws if with_classes else draws[:1]
+    return masked, Toy(allowed, params, (x,), draws)
 
 
-@every
+TOYS = {with_classes: make_toys(with_classes) for with_classes in (True, False)}
+
+
+def many_masked(estimator, with_classes=True, m=1, **hyper):
+    """Compiles f(state, fill) -> many Estimates, one state; and makes the first one."""
+    masked, allowed = TOYS[with_classes]
+    estimate = gumbel.value_and_grad(estimator, masked, num_samples=m)
+    args = allowed.params, *allowed.args
+
+    @jax.jit
+    def estimates(state, fill):
+        keys = jax.random.split(jax.random.key(0), REPEATS)
+        result = jax.vmap(lambda key: estimate(key, *args, fill, state=state, **hyper))(
+            keys
+        )
+        return result._replace(state=jax.tree.map(lambda a: a[0], result.state))
+
+    return estimates, jax.jit(estimate.init)(jax.random.key(1), *args, -np.inf)
+
+
+@pytest.mark.parametrize("name", ESTIMATORS)
 def test_forbidden_values_are_as_if_they_were_not_there(name):
-    masked, allowed = make_toys(draws_classes(name))
-    m, hyper = samples_of(name), {"temperature": 0.7}
-    ours, theirs = (
-        many_estimates(name, toy, m, repeats=5000)(None, hyper)
-        for toy in (masked, allowed)
-    )
-    assert mean_difference_z(ours, theirs) < 5
-    assert (ours[1]["bits"][..., 1:] == 0).all()
-    assert (ours[1]["bits_prior"][..., 1:] == 0).all()
-    if draws_classes(name):
+    entry, m = ESTIMATORS[name], ESTIMATORS[name].samples[0]
+    with_classes = "Categorical" in entry.families
+    hyper = {"kl": "analytic", "temperature": 0.7}
+    # Learned states that move, where there is anything to learn.
+    for decay in {"baseline_decay", "variance_decay"} & set(entry.hyper):
+        hyper[decay] = 0.9
+    _, allowed = TOYS[with_classes]
+    estimates, state = many_masked(name, with_classes, m, **hyper)
+    bounds, grads, _ = first = estimates(state, -np.inf)
+    if entry.unbiased:
+        assert worst_z((bounds, grads), brute_force(allowed, m)) < 5
+    else:
+        theirs = many_estimates(name, allowed, m, REPEATS, **hyper)()
+        assert mean_difference_z((bounds, grads), theirs) < 5
+    assert (grads["bits"][..., 1:] == 0).all()
+    assert (grads["bits_prior"][..., 1:] == 0).all()
+    if with_classes:
         for leaf in ("in", "prior"):
-            grads = ours[1][leaf].reshape(len(ours[0]), -1, 2, 5)
-            assert (grads[..., MASK] == 0).all()
-            assert (grads[..., ~MASK] != 0).any()
+            slopes = grads[leaf].reshape(REPEATS, -1, 2, 5)
+            assert (slopes[..., MASK] == 0).all()
+            assert (slopes[..., ~MASK] != 0).any()
+    # Large logits are masks too, and learned states stay finite.
+    for fill in LARGE:
+        result = estimates(state, fill)
+        for ours, truth in zip(result[:2], first[:2], strict=True):
+            jax.tree.map(
+                lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
+                ours,
+                truth,
+            )
+    for fill in (-np.inf, *LARGE):
+        result = first
+        for _ in range(2):
+            result = estimates(result.state, fill)
+            for leaf in jax.tree.leaves(result):
+                assert np.isfinite(leaf).all()
 
 
 @pytest.mark.parametrize("kl", KL_FORMS)
 def test_forbidden_values_in_every_form_of_the_kl(kl):
-    toys = make_toys(True)
-    ours, theirs = (
-        many_estimates(
-            gumbel.estimators.pathwise(
-                lambda hyper: gumbel.programs.relaxed(0.7, 0.5, kl)
-            ),
-            toy,
-            repeats=5000,
-        )(None, {})
-        for toy in toys
-    )
-    assert mean_difference_z(ours, theirs) < 5
-
-
-@every
-def test_learned_states_stay_finite_and_large_negative_logits_are_masks(name):
-    entry, with_classes = ESTIMATORS[name], draws_classes(name)
-    hyper = {k: v for k, v in MOVING.items() if k in entry.hyper} | {"kl": "analytic"}
-
-    @jax.jit
-    def three_steps(fill):
-        toy, _ = make_toys(with_classes, fill)
-        estimate = gumbel.value_and_grad(
-            name, toy.program, num_samples=samples_of(name)
-        )
-
-        def step(state, key):
-            result = estimate(key, toy.params, *toy.args, state=state, **hyper)
-            return result.state, result
-
-        state = estimate.init(jax.random.key(1), toy.params, *toy.args, **hyper)
-        return jax.lax.scan(step, state, jax.random.split(jax.random.key(0), 3))[1]
-
-    truth = three_steps(-np.inf)
-    for fill in (-1e9, np.finfo(np.float32).min):
-        ours = three_steps(fill)
-        for leaf in jax.tree.leaves((ours, truth)):
-            assert np.isfinite(leaf).all()
-        np.testing.assert_allclose(ours.bound, truth.bound, rtol=1e-4, atol=1e-5)
-        jax.tree.map(
-            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4),
-            ours.grads,
-            truth.grads,
-        )
+    samplers = gumbel.programs.relaxed(0.7, 0.5, kl), gumbel.programs.hard(kl)
+    for sampler in samplers:
+        estimator = gumbel.estimators.pathwise(lambda hyper, sampler=sampler: sampler)
+        ours = many_masked(estimator)[0]((), -np.inf)
+        theirs = many_estimates(estimator, TOYS[True][1], repeats=REPEATS)()
+        assert mean_difference_z(ours[:2], theirs) < 5
