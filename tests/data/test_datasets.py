@@ -1,6 +1,9 @@
 """Data sets by name: the shipped MNIST, what decides the reader, sizes and labels."""
 
+import gzip
 import hashlib
+import io
+import tarfile
 
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import pytest
 from experiments import DataError
 from experiments.data import datasets, mnist
 from experiments.data.images import Source
+from scripts import make_mnist
 
 
 def test_shipped_mnist(mnist):
@@ -41,6 +45,21 @@ def test_corrupted_or_missing_archive(tmp_path):
         mnist.read(path)
     for part in (str(path), actual, mnist.MNIST_SHA256, "make_mnist.py SOURCE_DIR"):
         assert part in str(error.value)
+
+
+def test_the_archive_holds_the_originals(tmp_path):
+    names = zip(mnist.IDX_FILES, make_mnist.SHA256, strict=True)
+    with tarfile.open(mnist.MNIST_PATH) as tar:
+        for name, sha256 in names:
+            content = tar.extractfile(name).read()
+            plain = "labels" in name  # the larger two compressed, as they come
+            path = tmp_path / (name if plain else f"{name}.gz")
+            path.write_bytes(content if plain else gzip.compress(content, 1))
+            assert make_mnist.read_original(tmp_path, name, sha256) == content
+    with tarfile.open(
+        fileobj=io.BytesIO(make_mnist.pack({"a": b"1", "b": b""}))
+    ) as tar:
+        assert [tar.extractfile(name).read() for name in "ab"] == [b"1", b""]
 
 
 def source(train=12, test=4, labels=True, **splits):

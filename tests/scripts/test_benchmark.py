@@ -15,7 +15,7 @@ from experiments.engine.step import init_state
 from experiments.reproduction import other_tables
 from gumbel import samplers
 from scripts import benchmark
-from scripts.benchmarks import clock, components, networks, training
+from scripts.benchmarks import clock, components, marginalisation, networks, training
 
 LINEAR = "784-(20×10)-784"
 
@@ -95,6 +95,15 @@ def test_components_are_timed_beside_what_they_replace(monkeypatch, capsys):
     for name in ("noise", "likelihood"):
         code, out, _ = runs.call_script(benchmark, capsys, name)
         assert code == 0 and "| b | " in out and " | 0.50 |" in out
+
+
+def test_random_labels_are_of_every_class_and_leave_the_images(digits):
+    made = marginalisation.with_random_labels(digits, 5)
+    assert made.num_classes == 5
+    for split in ("train", "valid", "test"):
+        ours, theirs = getattr(made, split), getattr(digits, split)
+        assert ours.images is theirs.images
+        assert np.bincount(ours.labels, minlength=5).min() > 0.15 * len(theirs.labels)
 
 
 def test_mistakes_are_one_line(capsys, tmp_path):
