@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from scipy import integrate, special, stats
 
-from gumbel.conditionals import conditional_gumbel, conditional_logistic
+from gumbel import conditionals
 from gumbel.samplers import gumbel_noise, logistic_noise
+
+# As users call them; without jit each operation is compiled alone.
+conditional_gumbel = jax.jit(conditionals.conditional_gumbel)
+conditional_logistic = jax.jit(conditionals.conditional_logistic)
 
 LOGITS = jnp.asarray([1.0, -0.5, 0.3])
 SAMPLES = 50_000

@@ -16,6 +16,11 @@ from gumbel import inverse_cdf, noise, samplers
 LOGITS = jnp.asarray(
     [[1.0, -0.5, 0.3, 2.0], [0.0, 0.0, 0.0, 0.0], [-3.0, 1.0, 0.2, 0.1]]
 )
+# As users call them; without jit each operation is compiled alone.
+gumbel_max = jax.jit(gumbel.gumbel_max, static_argnames="axis")
+gumbel_softmax = jax.jit(gumbel.gumbel_softmax, static_argnames=("hard", "axis"))
+binary_concrete = jax.jit(gumbel.binary_concrete, static_argnames="hard")
+categorical = jax.jit(inverse_cdf.categorical)
 HARD = functools.partial(gumbel.gumbel_softmax, hard=True)
 DTYPES = [jnp.float32, jnp.bfloat16, jnp.float16]
 SAMPLES = 200_000
@@ -63,7 +68,7 @@ def test_noise_has_its_law(draw, law):
     assert stats.kstest(values, stats.norm.cdf).statistic > limit, "negative control"
 
 
-@pytest.mark.parametrize("draw", [gumbel.gumbel_max, inverse_cdf.categorical])
+@pytest.mark.parametrize("draw", [gumbel_max, categorical])
 def test_categorical_frequencies(draw):
     logits = jnp.broadcast_to(LOGITS, (SAMPLES, *LOGITS.shape))
     observed = frequencies(draw(jax.random.key(3), logits))
@@ -89,7 +94,7 @@ def test_a_rare_class_is_never_drawn_too_often():
 @pytest.mark.parametrize("scale", [0.0, 1.0, 1e4])
 def test_categorical_is_one_hot_at_any_logits(scale):
     logits = scale * jax.random.normal(jax.random.key(30), (20_000, 7))
-    sample = inverse_cdf.categorical(jax.random.key(31), logits)
+    sample = categorical(jax.random.key(31), logits)
     assert set(np.unique(sample)) == {0.0, 1.0}
     np.testing.assert_array_equal(sample.sum(-1), 1.0)
     if scale == 1e4:
@@ -98,7 +103,7 @@ def test_categorical_is_one_hot_at_any_logits(scale):
 
 def test_bfloat16_logits_do_not_bias_the_frequencies():
     logits = jnp.zeros((SAMPLES, 10), jnp.bfloat16)
-    observed = frequencies(gumbel.gumbel_max(jax.random.key(4), logits))
+    observed = frequencies(gumbel_max(jax.random.key(4), logits))
     assert np.abs(z_scores(observed, 0.1, SAMPLES)).max() < 5
     # The usual mistake, noise drawn in bfloat16, ties and favours the first class.
     noise = jax.random.gumbel(jax.random.key(4), logits.shape, jnp.bfloat16)
@@ -114,14 +119,14 @@ def test_hard_samples_are_exactly_one_hot_or_bits(dtype):
     def draw(temperature):
         return [
             hard(jax.random.key(6), logits, temperature, hard=True)
-            for hard in (gumbel.gumbel_softmax, gumbel.binary_concrete)
+            for hard in (gumbel_softmax, binary_concrete)
         ]
 
     one_hot, bits = draw(0.7)
     for hard in (one_hot, bits):
         assert hard.dtype == dtype
         assert set(np.unique(np.asarray(hard, np.float32))) == {0.0, 1.0}
-    np.testing.assert_array_equal(one_hot, gumbel.gumbel_max(jax.random.key(6), logits))
+    np.testing.assert_array_equal(one_hot, gumbel_max(jax.random.key(6), logits))
 
 
 def test_another_order_of_straight_through_is_inexact():
@@ -142,7 +147,7 @@ def test_straight_through_has_the_gradient_of_the_soft_sample():
     )
 
     def loss(logits, hard):
-        sample = gumbel.gumbel_softmax(jax.random.key(10), logits, 0.5, hard=hard)
+        sample = gumbel_softmax(jax.random.key(10), logits, 0.5, hard=hard)
         return (weights * sample).sum()
 
     hard, soft = (jax.grad(loss)(LOGITS, hard) for hard in (True, False))
@@ -155,7 +160,7 @@ def test_gumbel_softmax_gradient_against_finite_differences():
         logits = jnp.asarray(np.asarray(LOGITS), jnp.float64)
 
         def loss(logits, temperature):
-            sample = gumbel.gumbel_softmax(jax.random.key(11), logits, temperature)
+            sample = gumbel_softmax(jax.random.key(11), logits, temperature)
             return jnp.sin(3 * sample).sum()
 
         check_grads(loss, (logits, 0.6), order=1, modes=["rev"])
@@ -165,20 +170,18 @@ def test_binary_concrete_is_the_two_class_gumbel_softmax():
     # The difference of two Gumbels is logistic: means of any function agree.
     logit, temperature = 0.8, 0.5
     pair = jnp.broadcast_to(jnp.asarray([logit, 0.0]), (SAMPLES, 2))
-    two = gumbel.gumbel_softmax(jax.random.key(12), pair, temperature)[:, 0]
-    binary = gumbel.binary_concrete(
-        jax.random.key(13), jnp.full(SAMPLES, logit), temperature
-    )
+    two = gumbel_softmax(jax.random.key(12), pair, temperature)[:, 0]
+    binary = binary_concrete(jax.random.key(13), jnp.full(SAMPLES, logit), temperature)
     assert stats.ks_2samp(two, binary).statistic < 2.7 * np.sqrt(2 / SAMPLES)
-    other = gumbel.binary_concrete(jax.random.key(14), jnp.full(SAMPLES, 0.7), 0.5)
+    other = binary_concrete(jax.random.key(14), jnp.full(SAMPLES, 0.7), 0.5)
     assert stats.ks_2samp(two, other).statistic > 2.7 * np.sqrt(2 / SAMPLES)
 
 
 @pytest.mark.parametrize("axis", [0, 1, -1])
 def test_axis_is_the_class_axis(axis):
     logits = jax.random.normal(jax.random.key(15), (3, 4, 5))
-    soft = gumbel.gumbel_softmax(jax.random.key(16), logits, 0.5, axis=axis)
-    hard = gumbel.gumbel_max(jax.random.key(16), logits, axis=axis)
+    soft = gumbel_softmax(jax.random.key(16), logits, 0.5, axis=axis)
+    hard = gumbel_max(jax.random.key(16), logits, axis=axis)
     np.testing.assert_allclose(soft.sum(axis), 1.0, rtol=1e-5)
     np.testing.assert_array_equal(hard.sum(axis), 1.0)
     assert soft.shape == hard.shape == logits.shape
@@ -187,8 +190,8 @@ def test_axis_is_the_class_axis(axis):
 def test_samples_are_invariant_to_a_shift_of_the_logits():
     shifted = LOGITS + jnp.asarray([[8.0], [-16.0], [4.0]])
     np.testing.assert_allclose(
-        gumbel.gumbel_softmax(jax.random.key(17), LOGITS, 0.7),
-        gumbel.gumbel_softmax(jax.random.key(17), shifted, 0.7),
+        gumbel_softmax(jax.random.key(17), LOGITS, 0.7),
+        gumbel_softmax(jax.random.key(17), shifted, 0.7),
         atol=1e-5,
     )
 
