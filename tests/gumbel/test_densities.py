@@ -95,29 +95,6 @@ def test_binary_density_is_the_derivative_of_its_distribution(temperature):
     np.testing.assert_allclose(observed, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_the_binary_density_is_the_two_class_one():
-    x = np.linspace(0.05, 0.95, 19)
-    pair = jnp.asarray(np.stack([x, 1 - x], -1), jnp.float32)
-    logits = jnp.broadcast_to(jnp.asarray([0.9, -0.4]), pair.shape)
-    np.testing.assert_allclose(
-        gumbel.binary_concrete_log_prob(pair[:, 0], jnp.full(19, 1.3), 0.6),
-        gumbel.concrete_log_prob(pair, logits, 0.6),
-        rtol=1e-4,
-        atol=1e-5,
-    )
-
-
-def test_densities_are_invariant_to_a_shift_of_the_logits():
-    x = jnp.asarray(simplex_points(4, 20), jnp.float32)
-    logits = jax.random.normal(jax.random.key(0), (20, 4))
-    np.testing.assert_allclose(
-        gumbel.concrete_log_prob(x, logits, 0.5),
-        gumbel.concrete_log_prob(x, logits + 16.0, 0.5),
-        rtol=1e-4,
-        atol=1e-4,
-    )
-
-
 def test_the_density_scores_the_samples_it_belongs_to():
     # E_q[log q − log p] is a KL divergence: negative for no p, near 0 for p = q only.
     key, count = jax.random.key(1), 50_000

@@ -50,20 +50,6 @@ def test_bernoulli_mass_and_kl_by_enumeration():
     )
 
 
-def test_a_bernoulli_is_a_categorical_of_two():
-    logits, other = jnp.asarray(Q[..., 0]), jnp.asarray(P[..., 0])
-
-    def pair(logits):
-        return gumbel.Categorical(jnp.stack([logits, jnp.zeros_like(logits)], -1))
-
-    np.testing.assert_allclose(
-        gumbel.Bernoulli(logits).kl(gumbel.Bernoulli(other)),
-        pair(logits).kl(pair(other)),
-        rtol=1e-4,
-        atol=1e-6,
-    )
-
-
 def test_normal_density_and_kl_by_quadrature():
     q, p = stats.norm(0.3, 0.7), stats.norm(-0.5, 1.6)
     kl, _ = integrate.quad(lambda z: q.pdf(z) * (q.logpdf(z) - p.logpdf(z)), -10, 10)
@@ -107,13 +93,6 @@ def test_relaxed_points_and_values_belong_together(temperature):
         gumbel.binary_concrete(jax.random.key(1), jnp.asarray(Q[..., 0]), temperature),
         atol=1e-6,
     )
-
-
-def test_the_relaxed_sample_rounds_to_the_gumbel_max_of_the_same_key():
-    distribution = gumbel.Categorical(jnp.asarray(Q))
-    y = distribution.relax(0.1).sample(jax.random.key(2))
-    hard = gumbel.gumbel_max(jax.random.key(2), distribution.logits)
-    np.testing.assert_array_equal(jnp.argmax(y.y, -1), jnp.argmax(hard, -1))
 
 
 def test_support_is_every_value_once():
