@@ -14,14 +14,17 @@ def total_variation(logits):
     exact /= exact.sum()
     probabilities = jax.nn.softmax(jnp.asarray(logits, jnp.float32))
 
-    def shares(probabilities):
-        return np.float64(inverse_cdf._integer_masses(probabilities)) / 2**31
+    @jax.jit
+    def masses(probabilities):
+        if len(logits) <= inverse_cdf._MOST_CLASSES:
+            return [inverse_cdf._integer_masses(probabilities)]
+        return list(
+            map(inverse_cdf._integer_masses, inverse_cdf._in_groups(probabilities))
+        )
 
-    if len(logits) <= inverse_cdf._MOST_CLASSES:
-        drawn = shares(probabilities)
-    else:
-        groups, within = inverse_cdf._in_groups(probabilities)
-        drawn = (shares(groups)[:, None] * shares(within)).reshape(-1)[: len(logits)]
+    drawn, *within = (np.float64(mass) / 2**31 for mass in masses(probabilities))
+    for shares in within:  # of the classes of each group
+        drawn = (drawn[:, None] * shares).reshape(-1)[: len(logits)]
     assert abs(drawn.sum() - 1) < 1e-12
     return np.abs(drawn - exact).sum() / 2
 

@@ -30,10 +30,10 @@ def test_bernoulli_log_likelihood_and_gradient_against_optax(num_pixels):
         return -optax.sigmoid_binary_cross_entropy(logits, pixels).sum(axis=1)
 
     np.testing.assert_allclose(
-        bernoulli_log_likelihood(logits, pixels), reference(logits), rtol=1e-5
+        jax.jit(bernoulli_log_likelihood)(logits, pixels), reference(logits), rtol=1e-5
     )
     ours, theirs = (
-        jax.grad(lambda x, f=f: f(x).sum())(logits)
+        jax.jit(jax.grad(lambda x, f=f: f(x).sum()))(logits)
         for f in (lambda x: bernoulli_log_likelihood(x, pixels), reference)
     )
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
@@ -51,8 +51,10 @@ def test_bernoulli_log_likelihood_is_finite_at_extreme_logits():
 
 def test_second_derivatives_of_the_log_likelihood():
     logits = jnp.asarray([[-3.0, 0.5, 2.0]])
-    hessian = jax.hessian(
-        lambda row: bernoulli_log_likelihood(row[None], jnp.ones((1, 3)))[0]
+    hessian = jax.jit(
+        jax.hessian(
+            lambda row: bernoulli_log_likelihood(row[None], jnp.ones((1, 3)))[0]
+        )
     )(logits[0])
     p = 1 / (1 + np.exp(-np.float64(logits[0])))
     np.testing.assert_allclose(hessian, np.diag(-p * (1 - p)), rtol=1e-5, atol=1e-7)

@@ -25,8 +25,8 @@ def one_draw(logits, prior):
     return run
 
 
-def node_of(run, sampler, seed=0):
-    log_w, nodes = programs.interpret(run, jax.random.key(seed), sampler)
+def node_of(run, sampler):
+    log_w, nodes = programs.interpret(run, jax.random.key(0), sampler)
     return log_w, nodes["z"]
 
 
@@ -116,7 +116,9 @@ def test_samples_do_not_depend_on_how_many_are_drawn():
         return draw("z", gumbel.Categorical(Q)).log_q
 
     few, many = (
-        programs.sample_log_weights(run, jax.random.key(4), programs.hard(), s)
+        jax.jit(
+            lambda key, s=s: programs.sample_log_weights(run, key, programs.hard(), s)
+        )(jax.random.key(4))
         for s in (2, 5)
     )
     assert many.shape == (5, 2)

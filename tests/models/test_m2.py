@@ -22,16 +22,29 @@ def make(family):
     return model, start
 
 
+def outputs(model):
+    """Compiles all that the networks compute."""
+
+    @jax.jit
+    def outputs(params, x, y, z):
+        features = model.apply(params, x, method="look")
+        return (
+            model.apply(params, x, method="classify"),
+            model.apply(params, features, y, method="encode"),
+            model.apply(params, y, z, method="decode"),
+        )
+
+    return outputs
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_initial_values(family):
     model, params = make(family)
     x, y, z = jnp.zeros((2, 49)), jnp.zeros((2, 1, 3)), jnp.zeros((2, 4))
-    np.testing.assert_array_equal(model.apply(params, x, method="classify"), y)
-    features = model.apply(params, x, method="look")
-    loc, scale = model.apply(params, features, y, method="encode")
+    logits, (loc, scale), pixels = outputs(model)(params, x, y, z)
+    np.testing.assert_array_equal(logits, y)
     np.testing.assert_array_equal(loc, z)
     np.testing.assert_array_equal(scale, jnp.ones((2, 4)))
-    pixels = model.apply(params, y, z, method="decode")
     np.testing.assert_array_equal(pixels, jnp.tile(jnp.linspace(-1, 1, 49), (2, 1)))
 
 
@@ -83,21 +96,13 @@ def test_class_and_style_and_every_pixel_matter(family):
     x = jax.random.uniform(keys[0], (1, 49))
     y, z = jax.nn.softmax(jax.random.normal(keys[1], (1, 1, 3))), jnp.ones((1, 4))
 
-    @jax.jit
-    def outputs(x, y, z):
-        features = model.apply(params, x, method="look")
-        return (
-            model.apply(params, x, method="classify"),
-            model.apply(params, features, y, method="encode"),
-            model.apply(params, y, z, method="decode"),
-        )
-
-    logits, (loc, scale), pixels = outputs(x, y, z)
+    call = functools.partial(outputs(model), params)
+    logits, (loc, scale), pixels = call(x, y, z)
     assert logits.shape == (1, 1, 3) and pixels.shape == (1, 49)
     assert loc.shape == scale.shape == (1, 4) and (scale > 0).all()
-    _, (other, _), moved = outputs(x, y[:, :, ::-1], z)
+    _, (other, _), moved = call(x, y[:, :, ::-1], z)
     assert np.abs(other - loc).max() > 1e-3 and np.abs(moved - pixels).max() > 1e-3
-    assert np.abs(outputs(x, y, -z)[2] - pixels).max() > 1e-3
+    assert np.abs(call(x, y, -z)[2] - pixels).max() > 1e-3
     first_logit = jax.grad(lambda x: model.apply(params, x, method="classify")[0, 0, 0])
     of_pixels = jax.jit(first_logit)(x)
     # With six rectified units some pixels may reach nothing.
@@ -110,9 +115,9 @@ def test_convolutions_at_their_start_keep_the_size_of_what_they_see(convolve):
 
     def gain(init):
         layer = m2.Conv(64, convolve, init)
-        params = layer.init(jax.random.key(1), x)
+        y, _ = jax.jit(layer.init_with_output)(jax.random.key(1), x)
         # Away from the borders, which see fewer pixels.
-        y = jax.nn.relu(layer.apply(params, x))[:, 3:-3, 3:-3]
+        y = jax.nn.relu(y)[:, 3:-3, 3:-3]
         return float((y**2).mean() / (x**2).mean())
 
     init = {conv.down: m2.HE, conv.up: m2.HE_UP}[convolve]
@@ -123,5 +128,6 @@ def test_convolutions_at_their_start_keep_the_size_of_what_they_see(convolve):
 def test_images_of_bytes_are_read():
     model, params = make("conv")
     image = jnp.arange(49, dtype=jnp.uint8)[None]
-    one, two = (model.apply(params, x, method="classify") for x in (image, 1.0 * image))
+    classify = jax.jit(lambda x: model.apply(params, x, method="classify"))
+    one, two = (classify(x) for x in (image, 1.0 * image))
     np.testing.assert_array_equal(one, two)
