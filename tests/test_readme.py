@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+import runs
 from configs import vae as vae_config
 from experiments import vae
 from experiments.cli import launch
@@ -183,7 +184,7 @@ def run_blocks(page, scope):
     finally:
         jax.config.update("jax_debug_key_reuse", True)
         jax.config.update("jax_numpy_rank_promotion", "raise")
-        jax.clear_caches()  # what is run op by op takes a gigabyte
+        runs.forget_programs()  # op by op they take a gigabyte
     return scope
 
 
