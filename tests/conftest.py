@@ -53,10 +53,9 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 @pytest.fixture(autouse=True, scope="module")
 def forget():
-    """Drops what a module compiled and traced: the next has other programs."""
+    """Drops what a module compiled: the next one has other programs."""
     yield
-    jax.clear_caches()
-    gc.collect()
+    runs.forget_programs()
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ B batch, D pixels, N variables, K classes.
 """
 
 import contextlib
+import ctypes
+import gc
 import itertools
 import json
 
@@ -22,6 +24,14 @@ from experiments.engine.task import Task
 
 PIXELS, VARIABLES, CLASSES = 5, 2, 3
 TIMINGS = ("seconds", "steps_per_second")
+
+
+def forget_programs() -> None:
+    """Drops what was traced and compiled, and gives its memory back to the system."""
+    jax.clear_caches()
+    gc.collect()
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None):  # of glibc
+        trim(0)
 
 
 def config(variant: str = "categorical", **fields):

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+import runs
 from configs import vae as vae_config
 from experiments import vae
 from experiments.cli import launch
@@ -183,10 +184,12 @@ def run_blocks(page, scope):
     finally:
         jax.config.update("jax_debug_key_reuse", True)
         jax.config.update("jax_numpy_rank_promotion", "raise")
+        runs.forget_programs()  # op by op they take a gigabyte
     return scope
 
 
-def test_the_code_of_the_readme_runs(trained_run, capsys):
+def test_the_code_of_the_readme_runs(trained_run, monkeypatch, capsys):
+    monkeypatch.chdir(trained_run)
     scope = run_blocks(ROOT / "README.md", {})
     assert set(np.unique(scope["hard"])) == {0.0, 1.0}
     assert scope["samples"].shape == scope["again"].shape == (16, 28, 28)
@@ -196,14 +199,16 @@ def test_the_code_of_the_readme_runs(trained_run, capsys):
 
 
 @pytest.mark.parametrize("name", ["start", "library", "your_own"])
-def test_the_code_of_the_documentation_runs(name, trained_run):
+def test_the_code_of_the_documentation_runs(name, trained_run, monkeypatch):
+    monkeypatch.chdir(trained_run)
     assert run_blocks(ROOT / "docs" / f"{name}.md", {})
 
 
-@pytest.fixture
-def trained_run(tmp_path, monkeypatch):
-    """The run directory runs/mine of the pages, of two steps."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(scope="module")
+def trained_run(tmp_path_factory):
+    """A folder with the run directory runs/mine of the pages, of two steps."""
+    folder = tmp_path_factory.mktemp("pages")
     config = vae_config.get_config()
     config.update(num_steps=2, log_every=1, eval_every=2, eval_samples=1)
-    train(vae.make_task(config), config, Path("runs/mine"), train_only=True)
+    train(vae.make_task(config), config, folder / "runs/mine", train_only=True)
+    return folder

@@ -102,15 +102,12 @@ def test_labelled_bound_is_that_of_the_observed_class():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+# Those of the papers' table, and one of each family of the others.
 @pytest.mark.parametrize(
     "estimator",
-    [
-        name
-        for name, entry in gumbel.estimators.ESTIMATORS.items()
-        if entry.samples[0] == 1 and "Categorical" in entry.families
-    ],
+    ["exact", "gumbel_softmax", "st_gumbel_softmax", "nvil", "disarm", "darn", "relax"],
 )
-def test_every_estimator_runs_the_program(estimator):
+def test_the_estimators_run_the_program(estimator):
     _, program, params, x, _ = make_tiny()
     estimate = gumbel.value_and_grad(estimator, program)
 

@@ -259,21 +259,13 @@ def test_best_parameters_are_tested(tmp_path, monkeypatch):
         assert np.array_equal(prior, seen[2][2])
 
 
-def test_annealing_compiles_once_and_follows_its_formula(tmp_path, unbroken):
+def test_annealing_follows_its_formula(unbroken):
     lines = unbroken[3][1:]
     for line, start in zip(lines, range(0, 20, 5), strict=True):
         steps = np.arange(start, start + 5)
         formula = np.maximum(0.5, 1.0 * np.exp(-0.05 * (steps // 3 * 3)))
         assert line["temperature"] == pytest.approx(formula.mean(), rel=1e-6)
     assert lines[-1]["temperature"] == 0.5 < lines[1]["temperature"]
-
-    counts = []
-    for num_steps in (5, 20):
-        program, traces = runs.counting(runs.program)
-        made = config(num_steps=num_steps, schedule__minimum=0.01)
-        run(tmp_path / f"{num_steps}", runs.task(program), made)
-        counts.append(len(traces))
-    assert counts[0] == counts[1]
 
 
 def test_last_chunk_may_be_shorter(tmp_path):
