@@ -279,7 +279,7 @@ def test_noise_is_the_same_on_one_device_and_on_four():
             "must have at least one class on axis -1",
         ),
         *(
-            (call, "=[0.0, 1.0]: must be an array, jnp.array(…)")
+            (call, (), "=[0.0, 1.0]: must be an array, jnp.array(…)")
             for call in (
                 lambda key: gumbel.gumbel_max(key, [0.0, 1.0]),
                 lambda key: gumbel.gumbel_softmax(key, [0.0, 1.0], 0.5),
