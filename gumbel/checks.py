@@ -142,14 +142,18 @@ def check_non_negative(name: str, value: ArrayLike) -> None:
         raise ValueError(f"{name}={value}: must be a non-negative finite number")
 
 
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, of Python or NumPy, and no bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
 def check_count(name: str, value: Any, least: int = 1) -> None:
     """Checks that a number that sets shapes is an integer, and not traced.
 
     Raises:
         ValueError: if it is traced, no integer, or too small.
     """
-    is_integer = isinstance(value, numbers.Integral) and not isinstance(value, bool)
-    if not is_integer or value < least:
+    if not is_integer(value) or value < least:
         raise ValueError(f"{name}={value!r}: must be an integer ≥ {least}, not traced")
 
 

@@ -97,6 +97,8 @@ def load(name: str, data_dir: str | None = None, side: int = SIDE) -> Dataset:
     elif data_dir and idx.find(Path(data_dir).expanduser()):
         shown = f"{name} in {data_dir}"
         source = idx.read(Path(data_dir).expanduser())
+    elif data_dir and not Path(data_dir).expanduser().is_dir():
+        raise DataError(f"{data_dir}: there is no such folder")
     else:
         source = tfds.read(name, data_dir, side)
     try:
@@ -116,7 +118,10 @@ def from_source(name: str, source: Source, side: int = SIDE) -> Dataset:
     """
     for split, images in source.images.items():
         if images.ndim < 2 or not images.size:
-            raise DataError(f"{split} images have the shape {list(images.shape)}")
+            raise DataError(
+                f"{split} images have the shape {list(images.shape)}: "
+                "must not be empty, and have one row an image"
+            )
     grey = to_grey(source.images, side)
     labels, num_classes = _read_labels(source)
     splits = {split: Split(grey[split], labels[split]) for split in grey}

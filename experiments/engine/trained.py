@@ -19,7 +19,7 @@ from experiments.engine.run_directory import read_json
 from experiments.engine.step import network_hyper
 
 # A field of config or config.model that no other experiment has.
-FIELDS = {
+EXPERIMENT_FIELDS = {
     "vae": "connections",
     "structured_prediction": "num_layers",
     "semi_supervised": "labelled",
@@ -39,7 +39,7 @@ class Trained:
     """
 
     config: ConfigDict
-    params: Any
+    params: Any = dataclasses.field(repr=False)
     result: Mapping[str, Any] | None
     slope: float = 1.0
 
@@ -64,9 +64,9 @@ def read(directory: Path) -> tuple[Any, ...]:
         raise WorkdirError(f"{path}: cannot be read: there is no such file")
     config = ConfigDict(contents)
     fields = {*config, *config.get("model", {})}
-    experiments = [name for name, field in FIELDS.items() if field in fields]
+    experiments = [name for name, field in EXPERIMENT_FIELDS.items() if field in fields]
     if len(experiments) != 1:
-        raise WorkdirError(f"{path}: is of none of {', '.join(FIELDS)}")
+        raise WorkdirError(f"{path}: is of none of {', '.join(EXPERIMENT_FIELDS)}")
     checkpoint = Checkpoints(directory / "checkpoints").read_newest()
     if checkpoint is None:
         raise CheckpointError(f"{directory}: has no checkpoint yet")

@@ -34,6 +34,7 @@ from experiments import REPOSITORY, ConfigError, WorkdirError
 from experiments.engine import plots, report
 from experiments.engine.fields import flatten
 from experiments.engine.run_directory import read_json
+from experiments.engine.trained import EXPERIMENT_FIELDS
 from experiments.reproduction.arguments import parse_flags
 
 COLUMNS = (
@@ -86,7 +87,7 @@ def _read(path: Path) -> dict[str, Any]:
 def read_runs(folders: Sequence[Path], where: Sequence[str]) -> list[dict[str, Any]]:
     """The runs below folders for which all NAME=VALUE hold.
 
-    `config` of a run are the fields that differ among the runs of the same fields.
+    `config` of a run are the fields that differ among the runs of its experiment.
 
     Raises:
         ConfigError: if a condition is no NAME=VALUE.
@@ -103,13 +104,23 @@ def read_runs(folders: Sequence[Path], where: Sequence[str]) -> list[dict[str, A
             if fnmatch(str(run.get(name, run["fields"].get(name))), pattern)
         ]
     for run in runs:
-        alike = [x for x in runs if x["fields"].keys() == run["fields"].keys()]
+        # A field that a config lacks, say of a user's own estimator, is unset in it.
+        kind = _kind(run["fields"])
+        alike = [x["fields"] for x in runs if _kind(x["fields"]) == kind]
+        names = dict.fromkeys(name for fields in alike for name in fields)
         run["config"] = " ".join(
-            f"{name}={value}"
-            for name, value in run["fields"].items()
-            if any(other["fields"][name] != value for other in alike)
+            f"{name}={run['fields'].get(name)}"
+            for name in names
+            if any(other.get(name) != run["fields"].get(name) for other in alike)
         )
     return runs
+
+
+def _kind(fields: Mapping[str, Any]) -> Any:
+    """What is the same for runs that can be compared: their experiment."""
+    parts = {part for name in fields for part in name.split(".")}
+    kinds = (name for name, own in EXPERIMENT_FIELDS.items() if own in parts)
+    return next(kinds, frozenset(fields))
 
 
 def _text(value: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from gumbel.checks import check_choice, check_positive
+from gumbel.checks import check_choice, check_positive, is_integer
 from gumbel.distributions import Bernoulli, Distribution
 from gumbel.logits import bit_logits, class_logits
 from gumbel.nodes import KL_FORMS
@@ -119,8 +119,7 @@ class Estimator:
         least, most = self.samples
         allowed = f"≥ {least}" if most is None else f"from {least} to {most}"
         if (
-            not isinstance(num_samples, int)
-            or isinstance(num_samples, bool)
+            not is_integer(num_samples)
             or num_samples < least
             or (most is not None and num_samples > most)
         ):

@@ -65,8 +65,9 @@ def enumerate_draws(run: Run, key: jax.Array) -> dict[str, np.ndarray]:
 def _check_total(total: int, num_samples: int = 1) -> None:
     if total**num_samples > MAX_CONFIGURATIONS:
         raise ValueError(
-            f"estimator='exact': the discrete draws have {total} joint values for each "
-            f"of {num_samples} samples: must be at most {MAX_CONFIGURATIONS} together"
+            f"estimator='exact': the discrete draws have {total:.6g} joint values for "
+            f"each of {num_samples} samples: must be at most {MAX_CONFIGURATIONS} "
+            "together, as of a few variables and one sample"
         )
 
 

@@ -68,6 +68,16 @@ def test_states_numbers_and_what_differs(folder):
     assert parts == {"point"}
 
 
+def test_a_field_that_one_run_lacks_is_unset_in_it(tmp_path):
+    base = {"num_steps": 20, "model": {"connections": ""}, "options": {"gap": None}}
+    own = base | {"options": {"gap": None, "strength": 2.0}}
+    make_run(tmp_path / "a", base, [9.0])
+    make_run(tmp_path / "b", own, [8.0])
+    runs = list_runs.read_runs([tmp_path], [])
+    expected = ["options.strength=None", "options.strength=2.0"]
+    assert [run["config"] for run in runs] == expected
+
+
 def test_runs_are_filtered_and_sorted(folder, capsys):
     code, out, _ = call(capsys, str(folder / "a"), "--where=state=*e*", "--sort=run")
     lines = [line.split(" | ") for line in out.splitlines()]
