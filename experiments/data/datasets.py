@@ -97,8 +97,6 @@ def load(name: str, data_dir: str | None = None, side: int = SIDE) -> Dataset:
     elif data_dir and idx.find(Path(data_dir).expanduser()):
         shown = f"{name} in {data_dir}"
         source = idx.read(Path(data_dir).expanduser())
-    elif data_dir and not Path(data_dir).expanduser().is_dir():
-        raise DataError(f"{data_dir}: there is no such folder")
     else:
         source = tfds.read(name, data_dir, side)
     try:

@@ -75,9 +75,10 @@ def _find_prepared(name: str, root: Path) -> Path:
     if name.split("/")[0] not in known:  # "name/config" is a TFDS name, too
         near = ", ".join(difflib.get_close_matches(name, known)) or "mnist"
         others = ", ".join(["mnist", *FILES, "FILE.npz", "a data_dir of IDX files"])
+        has = "holds none" if root.is_dir() else "does not exist"
         raise DataError(
             f"unknown data set {name!r}: TFDS has, for example, {near}; "
-            f"read without TFDS are {others}"
+            f"read without TFDS are {others}, and {root} {has}"
         )
     missing = "" if root.is_dir() else " (no such folder)"
     raise DataError(

@@ -127,6 +127,8 @@ def test_errors_say_what_to_do(tmp_path):
     assert "fashion_mnist" in message("fashion_mnst")
     assert message("").startswith("unknown data set ''")
     assert "omniglot_burda, " in message("omniglot_bruda")
+    assert message("mine").endswith(f"IDX files, and {tmp_path} holds none")
+    assert message("mine", tmp_path / "absent").endswith("absent does not exist")
 
     rows = [(png(x), None) for x in grey_images(1, 0)]
     info = prepare(tmp_path, "fashion_mnist", {"train": rows, "test": rows})
