@@ -18,7 +18,7 @@ from experiments.data import datasets
 from experiments.data import labels as labelled
 from experiments.engine import plots, train
 from experiments.engine.report import read_metrics
-from experiments.models import m2
+from experiments.models import m2, m2_report
 from gumbel.programs import hard, interpret
 from m2_by_hand import BATCH, CLASSES, STYLES, ByHand, make_tiny, noise_of
 
@@ -238,7 +238,7 @@ def test_a_whole_run_classifies(variant, quarters, tmp_path, monkeypatch):
     right = (np.asarray(confusion[0]) == quarters.valid.labels).mean()
     assert right == pytest.approx(result["valid"]["accuracy"])
     if is_m2:
-        assert result["valid"]["styles_used"] == (usage[0] > ss.USED).sum()
+        assert result["valid"]["styles_used"] == (usage[0] > m2_report.USED).sum()
     lines = read_metrics(tmp_path / "metrics.jsonl")
     best = max(lines, key=lambda line: line.get("valid_accuracy", 0))
     assert result["best_step"] == best["step"]

@@ -298,6 +298,7 @@ def test_a_whole_run(variant, digits, tmp_path, monkeypatch):
 
 def test_a_loaded_run_samples_ancestrally():
     config, _, variables = sure_network()
+    config.dataset.side = 2
     run = vae.Trained(config, variables, None)
     expected = np.tile([1, 0], (6, 2, 1))
     samples = run.sample(jax.random.key(0), 6)
