@@ -49,6 +49,13 @@ class Trained:
         return self.config.dataset.get("side", SIDE)
 
 
+def experiment_of(config: Mapping[str, Any]) -> str | None:
+    """The experiment of a config, by the fields it has; None if of none or several."""
+    fields = {*config, *config.get("model", {})}
+    names = [name for name, field in EXPERIMENT_FIELDS.items() if field in fields]
+    return names[0] if len(names) == 1 else None
+
+
 def read(directory: Path) -> tuple[Any, ...]:
     """Reads a run directory.
 
@@ -63,9 +70,7 @@ def read(directory: Path) -> tuple[Any, ...]:
     if (contents := read_json(path, advice)) is None:
         raise WorkdirError(f"{path}: cannot be read: there is no such file")
     config = ConfigDict(contents)
-    fields = {*config, *config.get("model", {})}
-    experiments = [name for name, field in EXPERIMENT_FIELDS.items() if field in fields]
-    if len(experiments) != 1:
+    if (experiment := experiment_of(config)) is None:
         raise WorkdirError(f"{path}: is of none of {', '.join(EXPERIMENT_FIELDS)}")
     checkpoint = Checkpoints(directory / "checkpoints").read_newest()
     if checkpoint is None:
@@ -73,7 +78,7 @@ def read(directory: Path) -> tuple[Any, ...]:
     params = jax.tree.map(jnp.asarray, checkpoint["best_params"])
     slope = _slope(directory / "versions.json", config, int(checkpoint["best_step"]))
     result = read_json(directory / "result.json", advice)
-    return *experiments, config, params, result, slope
+    return experiment, config, params, result, slope
 
 
 def _slope(versions: Path, config: ConfigDict, step: int) -> float:

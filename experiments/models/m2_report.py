@@ -1,4 +1,4 @@
-"""What is measured of M2 beside its bound, and its figures.
+"""Metrics of M2 beside its bound, and its figures.
 
 Accuracy, the confusion of the classes, the styles that are used, and samples. Of the
 classifier alone only the first two.

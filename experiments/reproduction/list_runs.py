@@ -34,7 +34,7 @@ from experiments import REPOSITORY, ConfigError, WorkdirError
 from experiments.engine import plots, report
 from experiments.engine.fields import flatten
 from experiments.engine.run_directory import read_json
-from experiments.engine.trained import EXPERIMENT_FIELDS
+from experiments.engine.trained import experiment_of
 from experiments.reproduction.arguments import parse_flags
 
 COLUMNS = (
@@ -71,6 +71,8 @@ def read_run(directory: Path) -> dict[str, Any]:
         "test_nll": test.get("nll"),
         "accuracy": test.get("accuracy", best.get("valid_accuracy")),
         "seconds": last.get("seconds"),
+        # Runs of one kind can be compared.
+        "kind": experiment_of(files["config"]) or frozenset(config),
         "fields": config,
         "lines": validated,
     }
@@ -105,8 +107,7 @@ def read_runs(folders: Sequence[Path], where: Sequence[str]) -> list[dict[str, A
         ]
     for run in runs:
         # A field that a config lacks, say of a user's own estimator, is unset in it.
-        kind = _kind(run["fields"])
-        alike = [x["fields"] for x in runs if _kind(x["fields"]) == kind]
+        alike = [x["fields"] for x in runs if x["kind"] == run["kind"]]
         names = dict.fromkeys(name for fields in alike for name in fields)
         run["config"] = " ".join(
             f"{name}={run['fields'].get(name)}"
@@ -114,13 +115,6 @@ def read_runs(folders: Sequence[Path], where: Sequence[str]) -> list[dict[str, A
             if any(other.get(name) != run["fields"].get(name) for other in alike)
         )
     return runs
-
-
-def _kind(fields: Mapping[str, Any]) -> Any:
-    """What is the same for runs that can be compared: their experiment."""
-    parts = {part for name in fields for part in name.split(".")}
-    kinds = (name for name, own in EXPERIMENT_FIELDS.items() if own in parts)
-    return next(kinds, frozenset(fields))
 
 
 def _text(value: Any) -> str:

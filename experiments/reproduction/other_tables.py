@@ -159,7 +159,7 @@ def training_table(values: Mapping[str, Any]) -> str:
 
 
 def _implementations(networks: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What was timed, ours first."""
+    """The implementations that were timed, ours first."""
     return [name for name in IMPLEMENTATIONS if name in networks[0]["milliseconds"]]
 
 

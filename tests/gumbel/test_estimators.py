@@ -1,4 +1,4 @@
-"""What holds for every estimator: truth, shapes, precision, state, errors."""
+"""Every estimator: truth, shapes, precision, state, errors."""
 
 import functools
 

@@ -27,7 +27,7 @@ def subset_probabilities(logits, k):
 
 
 def largest_z(logits, k, drawn):
-    """By how many standard errors the frequency of a subset is off, at most."""
+    """The largest error of a subset's frequency, in standard errors."""
     rows, counts = np.unique(np.asarray(drawn, int), axis=0, return_counts=True)
     counted = {tuple(r): c for r, c in zip(rows.tolist(), counts, strict=True)}
     expected = subset_probabilities(logits, k)

@@ -68,7 +68,7 @@ def test_numbers_from_the_corners_of_the_printed_tables():
 
 
 def test_published_orderings():
-    """What the papers say of their tables: a transposed number would break it."""
+    """The papers' claims on their tables: a transposed number would break them."""
     for numbers in published("jang_table1").values():
         assert min(numbers, key=numbers.get) == "gumbel_softmax"
     for name, numbers in published("maddison_table1").items():
