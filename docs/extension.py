@@ -1,13 +1,9 @@
-"""Sphinx extension of the site: a notebook, facts of estimators, equations.
+"""Sphinx extension of the site: a notebook, docstrings, equations.
 
 The tutorial becomes an executed notebook. Equations become MathML, so that they
 are there without a network.
-
-{estimator} NAME    a directive: the facts of an estimator's entry, and its bias and
-                    spread as results/gradient_quality measured them
 """
 
-import json
 import re
 from pathlib import Path
 from typing import Any
@@ -16,11 +12,6 @@ import nbformat
 from docutils import nodes
 from docutils.utils.math.latex2mathml import tex2mathml
 from sphinx.application import Sphinx
-from sphinx.errors import ExtensionError
-from sphinx.util.docutils import SphinxDirective
-
-from experiments.reproduction.other_tables import bias_and_std
-from gumbel.estimators import ESTIMATORS
 
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
@@ -47,60 +38,6 @@ def write_sources(app: Sphinx) -> None:
     script = ROOT / "experiments" / "examples" / "tutorial.py"
     notebook = to_notebook(script.read_text())
     (DOCS / "tutorial.ipynb").write_text(nbformat.writes(notebook))
-
-
-class EstimatorFacts(SphinxDirective):
-    """A table of what the library says of an estimator, and of what was measured."""
-
-    required_arguments = 1
-
-    def run(self) -> list[nodes.Node]:
-        """The nodes of the table."""
-        lines = [f"| {label} | {text} |" for label, text in facts(self.arguments[0])]
-        return self.parse_text_to_nodes("\n".join(["| | |", "| --- | --- |", *lines]))
-
-
-def facts(name: str) -> list[tuple[str, str]]:
-    """Labels and texts of an estimator's facts, in Markdown.
-
-    Raises:
-        KeyError: if there is no estimator of that name.
-    """
-    entry = ESTIMATORS[name]
-    least, most = entry.samples
-    hyper = ", ".join(f"`{h}={v}`" for h, v in entry.hyper.items())
-    return [
-        ("paper", entry.reference),
-        ("unbiased", "yes" if entry.unbiased else "no"),
-        ("draws", ", ".join(entry.families)),
-        ("samples m", f"{least}" if most == least else f"{least} or more"),
-        ("evaluations a step", entry.cost),
-        ("hyper-parameters", hyper or "none of its own"),
-        ("bias / spread", measured(name)),
-    ]
-
-
-def measured(name: str) -> str:
-    """The relative bias and standard deviation of an estimator, by temperature."""
-    path = ROOT / "results" / "gradient_quality" / "quality.json"
-    rows = [r for r in json.loads(path.read_text())["rows"] if r["estimator"] == name]
-    texts = []
-    for row in rows:
-        tau = "" if row["temperature"] is None else f"τ = {row['temperature']:g}: "
-        texts.append(tau + bias_and_std(row))
-    return "; ".join(texts) or "not measured"
-
-
-def check_estimators(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Checks that the page of the estimators describes all of them.
-
-    Raises:
-        ExtensionError: if one is missing.
-    """
-    if docname == "estimators":
-        described = set(re.findall(r"\{estimator\} (\w+)", source[0]))
-        if missing := set(ESTIMATORS) ^ described:
-            raise ExtensionError(f"docs/estimators.md: {', '.join(sorted(missing))}")
 
 
 def to_rst(app, what, name, obj, options, lines: list[str]) -> None:
@@ -149,11 +86,9 @@ def visit_math(translator: Any, node: nodes.Element) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    """Registers the directive and the hooks."""
-    app.add_directive("estimator", EstimatorFacts)
+    """Registers the hooks."""
     app.connect("autodoc-process-signature", shorten_types)
     app.add_html_math_renderer("mathml", (visit_math, None), (visit_math, None))
     app.connect("autodoc-process-docstring", to_rst, priority=400)
     app.connect("builder-inited", write_sources)
-    app.connect("source-read", check_estimators)
     return {"parallel_read_safe": True}

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+import gumbel
 import runs
 from configs import vae as vae_config
 from experiments import vae
@@ -159,7 +160,14 @@ def test_tables_are_made_from_the_records():
 
 def test_a_stale_table_would_be_seen():
     stale = README.replace("<!-- end: speed -->", "| a row |\n<!-- end: speed -->")
-    assert make_tables.fill(stale) == README != stale
+    assert make_tables.fill(stale, README_TABLES) == README != stale
+
+
+def test_the_page_of_the_estimators_describes_all_of_them():
+    page = (ROOT / "docs" / "estimators.md").read_text()
+    places = re.findall("<!-- table: (.*) -->", page)
+    assert sorted(places) == sorted(gumbel.estimators.ESTIMATORS)
+    assert "| bias / spread | τ = 0.1: " in page
 
 
 def test_the_config_says_what_the_records_say():

@@ -206,7 +206,7 @@ def _evaluate(
 def _plot(run: Recorder, state: TrainState) -> None:
     directory = run.workdir / "figures"
     directory.mkdir(exist_ok=True)
-    title = f"{run.task.experiment}, {run.workdir.name}"
+    title = ", ".join(dict.fromkeys((run.task.experiment, run.workdir.name)))
     plots.plot_curves(run.log.lines, directory / "curves.png", title)
     params, key = local((state.best_params, jax.random.fold_in(state.key, PLOT)))
     slope = run.network(int(state.best_step)).get("slope", 1.0)

@@ -16,7 +16,8 @@
 `config` are the fields that differ among the listed runs of an experiment. `part_of` is
 the sweep's point or the table's cell that a run belongs to; it is empty for single
 runs. The state is done, trained (not evaluated), stopped or diverged. `accuracy` is of
-the test set, or of the best validation before that is read; nlls are in nats.
+the test set, or of the best validation before that is read. nlls are −L_m in nats, m
+being the run's config.valid_samples and config.eval_samples.
 """
 
 import csv

@@ -8,14 +8,16 @@ RUN_DIR, or --experiment), config, result and versions as the run itself wrote t
 Tables are made from records and nothing else; a test fails when one differs:
 
   README.md            between its markers <!-- table: NAME -->
+  docs/estimators.md   there, too: a table for each estimator
   results/README.md    all tables, with a legend and the sentences of results/notes.md
   table.csv            beside the records of a table of the papers
   table.md             there, too, and estimators.png, where only an overview is above
   curves.png           there, of the tables whose records have curves of validation
 """
 
+import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -26,6 +28,7 @@ from experiments.engine.run_directory import write_json
 from experiments.reproduction import figures, records, tables
 from experiments.reproduction.arguments import parse_flags
 from experiments.reproduction.cells import Cell, recorded_cells
+from experiments.reproduction.estimator_facts import facts
 from experiments.reproduction.other_tables import (
     figure5,
     quality_table,
@@ -35,6 +38,7 @@ from experiments.reproduction.other_tables import (
 )
 from experiments.reproduction.published import TABLES
 from experiments.reproduction.readme_tables import README_TABLES
+from gumbel.estimators import ESTIMATORS
 
 # What is below the tables of the papers: the folder, its title and its table.
 _SECTIONS: dict[str, tuple[str, Callable[[Path], str]]] = {
@@ -67,9 +71,9 @@ _NOTES = records.RESULTS / "notes.md"
 _CAPTIONS = REPOSITORY / "docs" / "images" / "captions.json"
 
 
-def fill(text: str) -> str:
+def fill(text: str, makers: Mapping[str, Callable[[], str]]) -> str:
     """A text with the tables between its markers made anew."""
-    for name, make in README_TABLES.items():
+    for name, make in makers.items():
         start, end = f"<!-- table: {name} -->", f"<!-- end: {name} -->"
         before, place, rest = text.partition(start)
         _, place_end, after = rest.partition(end)
@@ -135,9 +139,11 @@ def show_images(folder: Path) -> str:
 
 def generated(every: Sequence[Sequence[Cell]]) -> dict[Path, str]:
     """The contents of every file that is made of records, but for figures."""
-    readme = REPOSITORY / "README.md"
+    readme, estimators = REPOSITORY / "README.md", REPOSITORY / "docs/estimators.md"
+    makers = {name: functools.partial(facts, name) for name in ESTIMATORS}
     files = {
-        readme: fill(readme.read_text()),
+        readme: fill(readme.read_text(), README_TABLES),
+        estimators: fill(estimators.read_text(), makers),
         records.RESULTS / "README.md": results_page(every),
     }
     for cells in every:
