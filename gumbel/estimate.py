@@ -12,8 +12,8 @@ from gumbel.checks import check_choice, check_count, check_key
 from gumbel.estimators import ESTIMATORS, Estimator, stateless
 from gumbel.programs import Program, Run, hard, sample_log_weights
 
-# Hard samples drawn in one vectorised pass of `evaluate`. Enough to share what the
-# program computes before its first draw; memory does not grow with num_samples.
+# Hard samples that `evaluate` draws at once: on a CPU enough to share what the program
+# computes before its first draw.
 CHUNK = 16
 
 
@@ -167,7 +167,11 @@ def _run_of(program: Program, params: Any, args: tuple) -> Run:
 
 
 def evaluate(
-    program: Program, *, num_samples: int, estimator: str | None = None
+    program: Program,
+    *,
+    num_samples: int,
+    estimator: str | None = None,
+    chunk: int = CHUNK,
 ) -> Callable[..., jax.Array]:
     """Makes the function that evaluates a program's bound on hard samples.
 
@@ -180,19 +184,21 @@ def evaluate(
         num_samples: m ≥ 1.
         estimator: the name of the estimator that the program was trained with, where
             that changes the network that is evaluated (`slope_annealed_st`).
+        chunk: samples drawn at once, on which memory depends, and no noise.
 
     Returns:
         f(key, params, *args, **hyper) -> L_m per example, [B], in nats; hyper are the
         estimator's hyper-parameters, for those that use them here.
 
     Raises:
-        ValueError: if num_samples is not a positive integer or there is no such
-            estimator.
+        ValueError: if num_samples or chunk is not a positive integer or there is no
+            such estimator.
     """
     check_count("num_samples", num_samples)
+    check_count("chunk", chunk)
     if estimator is not None:
         check_choice("estimator", estimator, ESTIMATORS)
-    chunk = min(num_samples, CHUNK)
+    chunk = min(num_samples, chunk)
     starts = jnp.arange(math.ceil(num_samples / chunk)) * chunk
 
     def bound(key: jax.Array, params: Any, *args: Any, **hyper: Any) -> jax.Array:

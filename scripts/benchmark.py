@@ -17,6 +17,10 @@ installed, and against their floor, the bare matrix products and Adam's memory t
 with compile time and start-up. Ten minutes; with --full all networks and
 the time of an evaluation. Written to DIR [runs/benchmark] as JSON, a file a processor;
 those in results/benchmark are a table of the README.
+gpu: for an accelerator, ten minutes: steps of every network, alone, 30 runs as one and
+in PyTorch with CUDA graphs; the estimators' cost; L_50,000; the effect of the products'
+precision on speed and bound; a row of Table 1 at the paper's budget, recorded. Written
+to DIR [runs/benchmark] as JSON, a file a device; those in results/gpu are a table.
 """
 
 import sys
@@ -24,8 +28,9 @@ from pathlib import Path
 
 from experiments import REPOSITORY, ConfigError
 from experiments.cli.launch import run_script
-from scripts.benchmarks import components, marginalisation, training
+from scripts.benchmarks import components, gpu, marginalisation, training
 
+WRITERS = {"marginalisation": marginalisation.marginalisation, "gpu": gpu.gpu}
 COMPONENTS = {
     "noise": components.noise,
     "categorical": components.categorical,
@@ -41,12 +46,12 @@ def main(argv: list[str]) -> None:
     out = Path(*folder) if folder else REPOSITORY / "runs" / "benchmark"
     if name in COMPONENTS and not folder and not is_full:
         COMPONENTS[name]()
-    elif name == "marginalisation" and len(folder) < 2 and not is_full:
-        marginalisation.marginalisation(out)
+    elif name in WRITERS and len(folder) < 2 and not is_full:
+        WRITERS[name](out)
     elif name == "training" and len(folder) < 2:
         training.training(out, is_full=is_full)
     else:
-        names = ", ".join([*COMPONENTS, "marginalisation [DIR]"])
+        names = ", ".join([*COMPONENTS, *(f"{name} [DIR]" for name in WRITERS)])
         raise ConfigError(f"arguments: must be {names} or training [DIR] [--full]")
 
 

@@ -26,6 +26,12 @@ def all_devices() -> list[jax.Device]:
     return [default] if isinstance(default, jax.Device) else jax.devices(default)
 
 
+def memory() -> int | None:
+    """Bytes of a device's memory that JAX may use; None where it does not say."""
+    stats = all_devices()[0].memory_stats() or {}
+    return stats.get("bytes_limit")
+
+
 def make_mesh(sweep: int = 1, devices: Sequence[jax.Device] | None = None) -> Mesh:
     """The mesh of devices, by default all, with so many of them along `sweep`."""
     devices = np.asarray(devices or all_devices()).reshape(sweep, -1)

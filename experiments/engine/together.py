@@ -20,10 +20,16 @@ from jax.sharding import Mesh
 from experiments import DivergedError, Interrupted
 from experiments.engine import processes as hosts
 from experiments.engine import report
-from experiments.engine.devices import points_sharding, split_batches, whole
+from experiments.engine.devices import (
+    memory,
+    points_sharding,
+    split_batches,
+    whole,
+)
 from experiments.engine.recorder import Recorder, claim_directory, open_run
 from experiments.engine.step import (
     TrainState,
+    init_state,
     keep_best,
     make_train_chunk,
     static_fields,
@@ -66,6 +72,21 @@ def train_together(
         for group in by_step.values():
             runs, states = zip(*group, strict=True)
             _train_steps(runs, states, mesh, stopping)
+
+
+def most_together(task: Task, config, mesh: Mesh) -> int | None:
+    """The number of runs that fit into the memory of the devices; None: any.
+
+    Half of it is for their states and what a step computes; the other half is for the
+    data set, evaluation and what else there is.
+    """
+    if (limit := memory()) is None:
+        return None
+    state = jax.eval_shape(lambda: init_state(task, config))
+    step = jax.jit(make_train_chunk(task, static_fields(config), 1))
+    analysis = step.lower(state, dict(task.data)).compile().memory_analysis()
+    bytes_of_run = analysis.temp_size_in_bytes + analysis.output_size_in_bytes
+    return max(1, limit // 2 // bytes_of_run) * mesh.shape["sweep"]
 
 
 def _train_steps(

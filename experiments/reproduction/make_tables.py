@@ -31,6 +31,7 @@ from experiments.reproduction.cells import Cell, recorded_cells
 from experiments.reproduction.estimator_facts import facts
 from experiments.reproduction.other_tables import (
     figure5,
+    gpu_tables,
     quality_table,
     runs_table,
     sweep_table,
@@ -56,6 +57,7 @@ _SECTIONS: dict[str, tuple[str, Callable[[Path], str]]] = {
     "omniglot": ("A single run on Omniglot", runs_table),
     "gradient_quality": ("Bias and spread of gradients", quality_table),
     "benchmark": ("Speed of training", training_tables),
+    "gpu": ("Speed on accelerators", gpu_tables),
 }
 # What the figures show, by the names of their files.
 _ALT_TEXTS = {
@@ -105,6 +107,8 @@ def results_page(every: Sequence[Sequence[Cell]]) -> str:
         sections.append(_section(tables.heading(cells), text, cells[0].folder))
     for name, (title, make) in _SECTIONS.items():
         folder = records.RESULTS / name
+        if not folder.exists():
+            continue
         text = notes.pop(name.removesuffix("/cpu"), "") + make(folder)
         sections.append(_section(title, text, folder))
     if _CAPTIONS.exists():

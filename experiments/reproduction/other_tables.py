@@ -198,3 +198,47 @@ def readme_speed() -> str:
         f"{report.markdown(header, rows)}\n\n{machine}; "
         f"{_packages(values, 'jax', 'torch')}."
     )
+
+
+def gpu_tables(folder: Path) -> str:
+    """The tables of every accelerator that has a recorded benchmark."""
+    files = sorted(folder.glob("*.json"))
+    return "\n\n".join(gpu_table(json.loads(path.read_text())) for path in files)
+
+
+def gpu_table(values: Mapping[str, Any]) -> str:
+    """The Markdown of scripts/benchmark.py gpu, with its conditions."""
+    networks, costs = values["networks"], values["estimators"]
+    names = list(networks[0]["steps_per_second"])
+    speed = [
+        [network["name"], *(f"{network['steps_per_second'][n]:,.0f}" for n in names)]
+        for network in networks
+    ]
+    least = min(costs.values())
+    cost = [
+        [f"`{name}`", f"{cost:.3f}", f"{cost / least:.1f}"]
+        for name, cost in sorted(costs.items(), key=lambda item: item[1])
+    ]
+    effect = [
+        [x["precision"], f"{x['steps_per_second']:,.0f}"]
+        + [f"{x[name]:.2f}" for name in ("nll", "nll_own")]
+        for x in values["precision"]
+    ]
+    evaluation, row = values["evaluation"], values["row"]
+    note = (
+        f"L_{evaluation['samples']:,} of {evaluation['images']} images of the linear "
+        f"VAE takes {evaluation['seconds']:.1f} s. `{row['name']}` at budget "
+        f"`{row['budget']}` took {row['seconds']:,.0f} s: test nll {row['nll']:.2f}, "
+        f"published {row['published']}. {values['versions']['device_kind']}; "
+        f"{_packages(values, 'jax', 'torch')}."
+    )
+    return "\n\n".join(
+        [
+            report.markdown(["steps/s", *names], speed),
+            report.markdown(["estimator", "ms a step", "× the least"], cost),
+            report.markdown(
+                ["products", "steps/s", "nll", "nll by its own products"], effect
+            ),
+            note,
+        ]
+    )

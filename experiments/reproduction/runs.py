@@ -28,7 +28,7 @@ from experiments.engine.fields import flatten
 from experiments.engine.run_directory import write_json
 from experiments.engine.step import check_task, static_fields
 from experiments.engine.task import Task
-from experiments.engine.together import train_together
+from experiments.engine.together import most_together, train_together
 from experiments.engine.train import train
 from experiments.reproduction import records
 
@@ -173,10 +173,13 @@ def complete(runs: Sequence[Run], announce: Callable[[Run], None]) -> None:
         mesh = sweep_mesh(size, config.batch_size)
         group = [run for run, is_done in zip(group, done, strict=True) if not is_done]
         if len(group) > 1 and trains_as_one():
-            print(f"training {len(group)} runs as one on {mesh.size} devices")
-            configs = [run.config for run in group]
-            directories = [run.directory for run in group]
-            train_together(task, configs, directories, mesh)
+            most = most_together(task, config, mesh) or len(group)
+            for start in range(0, len(group), most):
+                part = group[start : start + most]
+                print(f"training {len(part)} runs as one on {mesh.size} devices")
+                configs = [run.config for run in part]
+                directories = [run.directory for run in part]
+                train_together(task, configs, directories, mesh)
         for run in group:
             announce(run)
             # Tells it from single runs.

@@ -122,8 +122,8 @@ class M2(nn.Module):
         dataset, labelled = datasets.load(config.dataset.name), config.labelled
         self.classes, self.styles = dataset.num_classes, config.model.num_styles
         rows = choose(dataset, labelled.count, labelled.seed)
-        self.images = torch.from_numpy(dataset.train.images[rows])
-        self.labels = torch.from_numpy(np.int64(dataset.train.labels[rows]))
+        self.images = torch.tensor(dataset.train.images[rows])
+        self.labels = torch.tensor(np.int64(dataset.train.labels[rows]))
         self.labelled_batch = labelled.batch_size
 
     def objective(self, images: Tensor) -> Tensor:
@@ -180,17 +180,20 @@ def _batches(images: Tensor, size: int) -> Iterator[Tensor]:
             yield images[rows]
 
 
-def training(task, config, steps: int, *, is_compiled: bool) -> Callable[[], object]:
+def training(
+    task, config, steps: int, *, is_compiled: bool, mode: str | None = None
+) -> Callable[[], object]:
     """Makes the function that continues training for a turn of steps.
 
-    Compiled are the objective and its gradient; Adam is then one kernel.
+    Compiled are the objective and its gradient; Adam is then one kernel. The mode is
+    that of torch.compile: reduce-overhead makes CUDA graphs.
     """
     model, rate = make_model(task, config), config.learning_rate
     optimizer = torch.optim.Adam(model.parameters(), lr=rate, fused=is_compiled)
     images = torch.tensor(np.asarray(task.data["images"]))
     objective, batches = model.objective, _batches(images, config.batch_size)
     if is_compiled:
-        objective = torch.compile(objective, dynamic=False)
+        objective = torch.compile(objective, dynamic=False, mode=mode)
 
     def go_on():
         for _ in range(steps):
@@ -198,6 +201,6 @@ def training(task, config, steps: int, *, is_compiled: bool) -> Callable[[], obj
             loss = -objective(next(batches))
             loss.backward()
             optimizer.step()
-        return loss.detach().numpy()
+        return loss.detach().cpu().numpy()
 
     return go_on

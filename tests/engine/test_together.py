@@ -8,7 +8,7 @@ import pytest
 
 import runs
 from experiments import Interrupted, vae
-from experiments.engine import report
+from experiments.engine import devices, report, together
 from experiments.engine import run_directory as workdir
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.report import read_metrics
@@ -87,6 +87,22 @@ def test_points_as_one_are_the_points_one_by_one(
     assert "training 5 runs as one on 8 devices" in capsys.readouterr().out
     assert [f["diverged"] for f in found] == [False, False, True, False, False]
     assert len({f["discrete"]["nll"] for f in found if not f["diverged"]}) == 4
+    assert_same(found, made, apart)
+
+
+def test_as_many_as_the_memory_holds_train_as_one(
+    accelerators, apart, tmp_path, monkeypatch, capsys
+):
+    made, config = points(tmp_path, monkeypatch), runs.config(estimator="exact")
+    mesh = devices.make_mesh(8)
+    assert together.most_together(task(), config, mesh) is None  # a CPU does not say
+    monkeypatch.setattr(together, "memory", lambda: 1)
+    assert together.most_together(task(), config, mesh) == 8
+    monkeypatch.setattr(together, "memory", lambda: 2**30)
+    assert together.most_together(task(), config, mesh) > 1000
+    monkeypatch.setattr(grids, "most_together", lambda *_: 2)
+    found = complete(made)
+    assert capsys.readouterr().out.count("training 2 runs as one") == 2
     assert_same(found, made, apart)
 
 

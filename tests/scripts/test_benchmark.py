@@ -11,11 +11,12 @@ import pytest
 
 import gumbel
 import runs
+from experiments.engine import run_directory
 from experiments.engine.step import init_state
 from experiments.reproduction import other_tables
 from gumbel import samplers
 from scripts import benchmark
-from scripts.benchmarks import clock, components, marginalisation, training
+from scripts.benchmarks import clock, components, gpu, marginalisation, training
 
 LINEAR = "784-(20×10)-784"
 
@@ -75,6 +76,33 @@ def test_training_is_timed_and_written_in_a_file_of_the_processor(
     assert all(value > 0 for value in network["milliseconds"].values())
     assert network["compile_seconds"][training.OURS] > 0
     assert other_tables.training_table(values) in out
+
+
+def test_a_gpu_owner_gets_one_file(digits, results, tmp_path, monkeypatch, capsys):
+    tiny = training.Network("vae", "categorical", steps=2)
+    few = ("gumbel_softmax", "vimco")
+    for name, value in {
+        "LINEAR": tiny,
+        "NETWORKS": {LINEAR: tiny},
+        "HAS_PYTORCH": False,
+        **{"TOGETHER": 2, "REPEATS": 1, "SAMPLES": 3, "IMAGES": 4},
+        **{"PRECISIONS": ("highest",), "PRECISION_STEPS": 2, "BUDGET": "smoke"},
+    }.items():
+        monkeypatch.setattr(gpu, name, value)
+    every = gumbel.estimators.ESTIMATORS
+    chosen = {name: every[name] for name in few}
+    monkeypatch.setattr(gumbel.estimators, "ESTIMATORS", chosen)
+    monkeypatch.setattr(run_directory, "REPOSITORY", tmp_path)
+    folder = tmp_path / "out"
+    code, out, err = runs.call_script(benchmark, capsys, "gpu", str(folder))
+    assert (code, err) == (0, "")
+    values = json.loads((folder / "cpu.json").read_text())
+    rates = values["networks"][0]["steps_per_second"]
+    assert set(rates) == {"alone", "together"} and min(rates.values()) > 0
+    assert set(values["estimators"]) == set(few)
+    assert [row["precision"] for row in values["precision"]] == ["highest"]
+    assert len(list(results.glob("jang_table1/smoke/*.json"))) == 2  # the seeds
+    assert other_tables.gpu_table(values) in out
 
 
 @pytest.mark.parametrize("name", ["noise", "categorical", "likelihood"])
