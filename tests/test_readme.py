@@ -3,6 +3,7 @@
 import functools
 import importlib
 import re
+import runpy
 import shlex
 from pathlib import Path
 from urllib.parse import unquote
@@ -130,6 +131,12 @@ def test_the_readme_is_short():
     assert len(README.splitlines()) <= 250
     lines = README.splitlines()
     assert max(len(line) for line in lines if line.startswith("|")) <= 160
+
+
+def test_the_description_of_the_package_has_no_links_to_files():
+    text = runpy.run_path(str(ROOT / "setup.py"))["description"]()
+    assert len(text.splitlines()) > 200 and "(https://arxiv.org/" in text
+    assert not re.search(r"\]\(\s*(?!https?:)", text)
 
 
 def test_the_commands_of_the_experiments_have_the_configs_of_their_records():
