@@ -82,13 +82,6 @@ def make_program(model: m2.M2) -> Program:
     return program
 
 
-def class_log_prob(model: m2.M2, params, x, labels) -> jax.Array:
-    """log q(y|x) of observed labels [B], in nats: [B]."""
-    logits = model.apply(params, x, method="classify")[:, 0]
-    y = jax.nn.one_hot(labels, model.num_classes)
-    return (y * jax.nn.log_softmax(logits)).sum(axis=1)
-
-
 class Images(NamedTuple):
     """The images of a run, and the labels that it may use.
 
@@ -119,7 +112,7 @@ def make_supervised(model: m2.M2, program: Program, images: Images, config) -> C
         rows = jax.random.choice(row_key, len(labels), (size,), replace=False)
         x, y = images.pixels.batch(pixel_key, pixels[rows]), labels[rows]
         bound, _ = interpret(program(params, x, y), draw_key, hard(config.objective))
-        return (bound + config.alpha * class_log_prob(model, params, x, y)).mean()
+        return (bound + config.alpha * m2.class_log_prob(model, params, x, y)).mean()
 
     return supervised
 
@@ -190,7 +183,7 @@ def m2_task(config: ConfigDict, model: m2.M2, images: Images, checksum: str) -> 
         checksum=checksum,
         supervised=make_supervised(model, program, images, config),
         measure=m2_report.make_measure(model, pixels, images.true, has_style=True),
-        choose_by=choose_by,
+        choose_by=m2_report.choose_by,
     )
 
 
@@ -204,7 +197,7 @@ def classifier_task(
     y = {**images.true, "train": images.labels}
 
     def program(params, x, labels):
-        return lambda draw: class_log_prob(model, params, x, labels)
+        return lambda draw: m2.class_log_prob(model, params, x, labels)
 
     def init(key):
         return model.init(key, jnp.zeros((1, pixels.mean.size)), method="classify")
@@ -224,13 +217,8 @@ def classifier_task(
         plot=m2_report.make_plot(model, pixels, images.true, has_style=False),
         checksum=checksum,
         measure=m2_report.make_measure(model, pixels, images.true, has_style=False),
-        choose_by=choose_by,
+        choose_by=m2_report.choose_by,
     )
-
-
-def choose_by(metrics: Mapping[str, float]) -> float:
-    """The best parameters have the highest accuracy."""
-    return -metrics["valid_accuracy"]
 
 
 def rules() -> dict[str, Rule]:
@@ -275,9 +263,8 @@ class Trained(trained.Trained):
     def model(self) -> m2.M2:
         """The networks."""
         params = self.params["params"]
-        num_pixels = (
-            trained.output_size(params["decoder"]) if "decoder" in params else 0
-        )
+        decoder = params.get("decoder")
+        num_pixels = trained.output_size(decoder) if decoder else 0
         num_classes = trained.output_size(params["classifier"])
         return make_model(self.config.model, num_classes, np.full(num_pixels, 0.5))
 
@@ -288,9 +275,8 @@ class Trained(trained.Trained):
         has the same most probable class.
         """
         x = trained.to_pixels(images, self.side, self.side)
-        return jax.nn.softmax(
-            m2.over_images(self.model, "classify")(self.params, x)[:, 0]
-        )
+        logits = m2.over_images(self.model, "classify")(self.params, x)[:, 0]
+        return jax.nn.softmax(logits)
 
     def classify(self, images: Any) -> jax.Array:
         """The most probable classes of images [n, S, S] or [n, D], int [n]."""

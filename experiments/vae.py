@@ -14,7 +14,6 @@ Shapes: B batch, D pixels, N variables, K classes; n images of S × S = D pixels
 
 import functools
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -37,8 +36,9 @@ from experiments.cli.rules import (
 )
 from experiments.data import datasets
 from experiments.data.binarization import binarized
-from experiments.engine import plots, trained
+from experiments.engine import trained
 from experiments.engine.task import Task
+from experiments.models import vae_report
 from experiments.models.coding import CODES
 from experiments.models.latents import FAMILIES, Family, visible_bias_init
 from experiments.models.nets import DiscreteVae
@@ -145,6 +145,7 @@ def make_task(config: ConfigDict) -> Task:
     pixels = binarized(dataset, config.dataset.binarization)
     family, model = FAMILIES[config.model.family], make_model(config.model, pixels.mean)
     program = make_program(model, family)
+    shown = np.float32(pixels.fixed["valid"][:2000])
     return Task(
         experiment="vae",
         program=program,
@@ -153,7 +154,7 @@ def make_task(config: ConfigDict) -> Task:
         batch=lambda key, rows: (pixels.batch(key, rows["images"]),),
         # uint8, a quarter of the memory: they become floats where they meet a weight.
         evaluation={split: (jnp.asarray(x),) for split, x in pixels.fixed.items()},
-        plot=make_plot(model, family, np.float32(pixels.fixed["valid"][:2000])),
+        plot=vae_report.make_plot(model, family, shown),
         checksum=dataset.checksum,
         track=make_track(model, program, config.model.centring),
     )
@@ -203,59 +204,6 @@ def check(config: ConfigDict) -> None:
         )
 
 
-def sample_pixels(model: DiscreteVae, family: Family, params, key, n: int) -> jax.Array:
-    """Pixel means of n ancestral samples, drawn from the top layer down, [n, D]."""
-    logits = model.apply(params, method="prior_logits")
-    logits = jnp.broadcast_to(logits, (n, *logits.shape))
-    keys = jax.random.split(key, len(model.layer_names))
-    for layer, layer_key in reversed(list(enumerate(keys))):
-        z = family.distribution(logits).sample(layer_key)
-        logits = model.apply(params, z, layer, method="decode")
-    return jax.nn.sigmoid(logits)
-
-
-def make_plot(model: DiscreteVae, family: Family, images: np.ndarray) -> Callable:
-    """Makes the plots of samples, reconstructions and latent usage on images [n, D]."""
-    columns = min(10, len(images))
-    rows = min(3, len(images) // columns)
-    shown = rows * columns
-
-    @jax.jit
-    def compute(params, key, slope):
-        posterior_key, sample_key = jax.random.split(key)
-        samples = sample_pixels(model, family, params, sample_key, 100)
-        below, probabilities = images, {}
-        for layer, name in enumerate(model.layer_names):
-            logits = slope * model.apply(params, below, layer, method="encode")
-            layer_key = jax.random.fold_in(posterior_key, layer)
-            below = family.distribution(logits).sample(layer_key)
-            probabilities[name] = family.probabilities(logits)
-            if layer == 0:
-                decoded = model.apply(params, below[:shown], method="decode")
-        return samples, jax.nn.sigmoid(decoded), probabilities
-
-    def plot(params: Any, key: jax.Array, directory: Path, slope=1.0) -> None:
-        samples, decoded, probabilities = compute(params, key, slope)
-        plots.plot_image_grid(
-            samples, 10, directory / "samples.png", "decoded samples of the prior"
-        )
-        pairs = np.stack([images[:shown], decoded], axis=1)
-        pairs = pairs.reshape(rows, columns, 2, -1).transpose(0, 2, 1, 3)
-        plots.plot_image_grid(
-            pairs.reshape(2 * shown, -1),
-            2 * rows,
-            directory / "reconstructions.png",
-            "validation images, each above its reconstruction from one hard sample",
-        )
-        below = "the image"
-        for name in model.layer_names:
-            path = directory / f"latents{name.removeprefix('z')}.png"
-            plots.plot_latent_usage(probabilities[name], path, below)
-            below = f"a sample of {name}"
-
-    return plot
-
-
 class Trained(trained.Trained):
     """A trained VAE, see `experiments.load`.
 
@@ -291,7 +239,7 @@ class Trained(trained.Trained):
 
     def sample(self, key: jax.Array, n: int) -> jax.Array:
         """The pixel means of n samples of the prior, [n, S, S]."""
-        pixels = sample_pixels(self.model, self.family, self.params, key, n)
+        pixels = vae_report.sample_pixels(self.model, self.family, self.params, key, n)
         return trained.to_images(pixels)
 
     def reconstruct(self, key: jax.Array, images: Any) -> jax.Array:

@@ -13,6 +13,7 @@ from configs.vae import get_config
 from experiments import ConfigError, vae
 from experiments.data import datasets
 from experiments.engine import plots, step, train
+from experiments.models import vae_report
 from experiments.models.latents import FAMILIES
 
 # Weights and biases by hand, from the pixels up and down again, and the prior.
@@ -227,7 +228,7 @@ def test_reconstructions_stand_below_their_images(
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 5)))
     params["params"]["decoder"]["Dense_0"]["bias"] = jnp.full(5, 100.0)  # all white
     images = np.random.default_rng(0).random((size, 5)).astype(np.float32)
-    plot = vae.make_plot(model, FAMILIES["bernoulli"], images)
+    plot = vae_report.make_plot(model, FAMILIES["bernoulli"], images)
     plot(params, jax.random.key(0), tmp_path)
     pairs, rows = grids["reconstructions"]
     assert rows == 2 * down
@@ -269,7 +270,9 @@ def test_figures_show_ancestral_samples_and_every_layer(grids, monkeypatch, tmp_
         ),
     )
     _, model, variables = sure_network()
-    plot = vae.make_plot(model, FAMILIES["bernoulli"], np.ones((40, 4), np.float32))
+    plot = vae_report.make_plot(
+        model, FAMILIES["bernoulli"], np.ones((40, 4), np.float32)
+    )
     plot(variables, jax.random.key(0), tmp_path)
     samples = np.tile([1, 0], (100, 2))
     np.testing.assert_allclose(grids["samples"][0], samples, atol=1e-6)

@@ -100,7 +100,7 @@ class Evaluator:
             split: "valid" or "test".
             num_samples: m.
             stop: called between batches; may raise to break off.
-            hyper: hyper-parameters of the estimator, of `step.network_hyper`.
+            hyper: hyper-parameters of the estimator, of `hyper.network_hyper`.
         """
         hyper = hyper or {}
         bound = _hard_bound(self._program, num_samples, self._mesh, self._estimator)

@@ -15,15 +15,11 @@ from experiments.engine import processes as hosts
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.devices import local
 from experiments.engine.evaluation import Evaluator
+from experiments.engine.hyper import network_hyper
 from experiments.engine.provenance import versions
 from experiments.engine.report import MetricsLog
 from experiments.engine.run_directory import claim
-from experiments.engine.step import (
-    EVALUATE,
-    TrainState,
-    init_state,
-    network_hyper,
-)
+from experiments.engine.step import EVALUATE, TrainState, init_state
 from experiments.engine.task import Task
 
 

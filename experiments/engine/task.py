@@ -26,7 +26,7 @@ class Task:
         evaluation: the program's arguments for each of "train", "valid" and "test",
             all examples.
         plot: (params, key, directory, slope) -> None, writes the figures of the model,
-            whose logits of hard draws have a slope, by `step.network_hyper` or 1.
+            whose logits of hard draws have a slope, by `hyper.network_hyper` or 1.
         checksum: SHA-256 of the data set.
         track: (key, params, *args) -> params with updated running averages over
             batches, where a model has any: no gradient reaches these.

@@ -26,14 +26,9 @@ from experiments.engine.devices import (
     split_batches,
     whole,
 )
+from experiments.engine.hyper import static_fields
 from experiments.engine.recorder import Recorder, claim_directory, open_run
-from experiments.engine.step import (
-    TrainState,
-    init_state,
-    keep_best,
-    make_train_chunk,
-    static_fields,
-)
+from experiments.engine.step import TrainState, init_state, keep_best, make_train_chunk
 from experiments.engine.task import Task
 
 

@@ -19,6 +19,7 @@ from experiments.engine import plots, report
 from experiments.engine import processes as hosts
 from experiments.engine.devices import data_mesh, local, split_batches, whole
 from experiments.engine.evaluation import bound_summary
+from experiments.engine.hyper import static_fields
 from experiments.engine.recorder import Recorder, claim_directory, open_run
 from experiments.engine.run_directory import read_result, write_json
 from experiments.engine.step import (
@@ -27,7 +28,6 @@ from experiments.engine.step import (
     check_task,
     keep_best,
     make_train_chunk,
-    static_fields,
 )
 from experiments.engine.task import Task
 

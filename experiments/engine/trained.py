@@ -15,8 +15,8 @@ import gumbel
 from experiments import CheckpointError, WorkdirError
 from experiments.data.datasets import SIDE
 from experiments.engine.checkpoint import Checkpoints
+from experiments.engine.hyper import network_hyper
 from experiments.engine.run_directory import read_json
-from experiments.engine.step import network_hyper
 
 # A field of config or config.model that no other experiment has.
 EXPERIMENT_FIELDS = {

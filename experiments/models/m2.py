@@ -152,3 +152,10 @@ def mlp(
         ),
         class_init=SMALL,
     )
+
+
+def class_log_prob(model: M2, params, x, labels) -> jax.Array:
+    """log q(y|x) of observed labels [B], in nats: [B]."""
+    logits = model.apply(params, x, method="classify")[:, 0]
+    y = jax.nn.one_hot(labels, model.num_classes)
+    return (y * jax.nn.log_softmax(logits)).sum(axis=1)

@@ -22,6 +22,11 @@ USED = 0.1
 STYLES = 10
 
 
+def choose_by(metrics: Mapping[str, float]) -> float:
+    """The best parameters have the highest accuracy."""
+    return -metrics["valid_accuracy"]
+
+
 def make_measure(
     model: m2.M2, pixels: Pixels, true: Mapping[str, np.ndarray], has_style: bool
 ) -> Callable:

@@ -11,14 +11,13 @@ from experiments.engine import report
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.devices import local
 from experiments.engine.evaluation import nll_summary
-from experiments.engine.recorder import make_evaluator
-from experiments.engine.step import (
-    TrainState,
+from experiments.engine.hyper import (
     hyper_parameters,
-    init_state,
     network_hyper,
     temperature_schedule,
 )
+from experiments.engine.recorder import make_evaluator
+from experiments.engine.step import TrainState, init_state
 from experiments.engine.task import Task
 from experiments.reproduction import runs
 from experiments.reproduction.runs import Run

@@ -20,7 +20,8 @@ import gumbel
 from experiments import ConfigError
 from experiments.cli.rules import check_config, common_rules
 from experiments.engine.batches import batch_indices
-from experiments.engine.step import INIT, ORDER, hyper_parameters, static_options
+from experiments.engine.hyper import hyper_parameters, static_options
+from experiments.engine.step import INIT, ORDER
 from experiments.engine.task import Task
 from experiments.reproduction.runs import with_fields
 from gumbel import quality

@@ -25,8 +25,9 @@ from experiments.engine import provenance, report
 from experiments.engine import run_directory as workdir
 from experiments.engine.devices import sweep_mesh
 from experiments.engine.fields import flatten
+from experiments.engine.hyper import static_fields
 from experiments.engine.run_directory import write_json
-from experiments.engine.step import check_task, static_fields
+from experiments.engine.step import check_task
 from experiments.engine.task import Task
 from experiments.engine.together import most_together, train_together
 from experiments.engine.train import train

@@ -12,14 +12,10 @@ import jax
 import gumbel
 from experiments.engine.devices import sweep_mesh, whole
 from experiments.engine.evaluation import Evaluator, bound_summary
+from experiments.engine.hyper import static_fields
 from experiments.engine.provenance import versions
 from experiments.engine.run_directory import write_json
-from experiments.engine.step import (
-    EVALUATE,
-    init_state,
-    make_train_chunk,
-    static_fields,
-)
+from experiments.engine.step import EVALUATE, init_state, make_train_chunk
 from experiments.engine.together import jitted_chunk, stack_states
 from experiments.reproduction import reproduce
 from experiments.reproduction.cells import table_cells
