@@ -92,6 +92,11 @@ TOYS = {
 }
 # Both families as either of two layers, with and without log q.
 TELLING = ("2-3-cost", "3-2-elbo")
+# An estimator of each way to make a gradient, for what does not depend on more.
+KINDS = (
+    *("gumbel_softmax", "gumbel_rao", "gapped_st", "reinmax", "darn", "nvil", "vimco"),
+    *("disarm", "relax", "exact"),
+)
 
 
 def _make_loop_toy(classes: tuple[int, ...]) -> Toy:

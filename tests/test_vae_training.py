@@ -181,12 +181,10 @@ def test_the_bound_of_an_image_does_not_depend_on_its_batch(noise):
 
 
 SAMPLES = {"gumbel_softmax": 5, "vimco": 5, "nvil": 1}
-# Every connection, arity and number of layers of [2], and every estimator.
+# Every connection, number of layers and estimator of [2].
 PAIRS = [
-    ("200H-784V", "gumbel_softmax"),
     ("200H-200H-784V", "nvil"),
-    ("200H~200H~784V", "vimco"),
-    ("240H~784V-4ary", "gumbel_softmax"),
+    ("200H~784V", "vimco"),
     ("240H~240H~784V-8ary", "gumbel_softmax"),
 ]
 

@@ -7,7 +7,6 @@ import pytest
 from scipy import integrate, stats
 
 import gumbel
-from gumbel.relaxations import ExpConcrete, LogitBinaryConcrete
 
 RNG = np.random.default_rng(0)
 Q = RNG.normal(size=(2, 3, 4)).astype(np.float32)
@@ -75,26 +74,6 @@ def test_kl_and_its_gradient_are_finite_at_extreme_logits(family):
         assert all(jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(found))
 
 
-@pytest.mark.parametrize("temperature", [0.4, 1.3])
-def test_relaxed_points_and_values_belong_together(temperature):
-    categorical = gumbel.Categorical(jnp.asarray(Q)).relax(temperature)
-    assert isinstance(categorical, ExpConcrete)
-    y = categorical.sample(jax.random.key(0))
-    np.testing.assert_allclose(jax.nn.logsumexp(y.y, -1), 0.0, atol=1e-5)
-    np.testing.assert_allclose(
-        categorical.value(y),
-        gumbel.gumbel_softmax(jax.random.key(0), jnp.asarray(Q), temperature),
-        atol=1e-6,
-    )
-    binary = gumbel.Bernoulli(jnp.asarray(Q[..., 0])).relax(temperature)
-    assert isinstance(binary, LogitBinaryConcrete)
-    np.testing.assert_allclose(
-        binary.value(binary.sample(jax.random.key(1))),
-        gumbel.binary_concrete(jax.random.key(1), jnp.asarray(Q[..., 0]), temperature),
-        atol=1e-6,
-    )
-
-
 def test_support_is_every_value_once():
     assert gumbel.Bernoulli(jnp.zeros((1, 2))).support().tolist() == [0.0, 1.0]
     support = gumbel.Categorical(jnp.zeros((1, 2, 3))).support()
@@ -124,108 +103,6 @@ def test_the_mode_is_the_likeliest_value():
     np.testing.assert_array_equal(bits.mode(), [[0.0, 1.0, 0.0]])
     classes = gumbel.Categorical(jnp.asarray([[[0.0, 3.0, -1.0], [5.0, 3.0, 4.0]]]))
     np.testing.assert_array_equal(classes.mode(), [[[0, 1, 0], [1, 0, 0]]])
-
-
-MASK = np.array([True, False, True, True])
-
-
-def masked(logits, low=-np.inf):
-    """Logits whose second class is forbidden, and those of the classes left."""
-    return np.where(MASK, logits, np.float32(low)), logits[..., MASK]
-
-
-def value_and_slopes(function, *logits):
-    def total(*logits):
-        value = function(*map(gumbel.Categorical, logits))
-        return value.sum(), value
-
-    gradient = jax.grad(total, range(len(logits)), has_aux=True)
-    slopes, value = jax.jit(gradient)(*map(jnp.asarray, logits))
-    return value, slopes
-
-
-@pytest.mark.parametrize("low", [-np.inf, -1e9, np.finfo(np.float32).min])
-@pytest.mark.parametrize("name", ["kl", "entropy", "log_prob"])
-def test_a_forbidden_class_is_as_if_it_were_not_there(name, low):
-    (q, q_left), (p, p_left) = masked(Q, low), masked(P, low)
-    if name == "kl":
-        whole = value_and_slopes(lambda a, b: a.kl(b), q, p)
-        left = value_and_slopes(lambda a, b: a.kl(b), q_left, p_left)
-    elif name == "entropy":
-        whole = value_and_slopes(lambda a: a.entropy(), q)
-        left = value_and_slopes(lambda a: a.entropy(), q_left)
-    else:
-        corners = [np.broadcast_to(np.eye(k)[-1], (2, 3, k)) for k in (4, 3)]
-        whole = value_and_slopes(lambda a: a.log_prob(corners[0]), q)
-        left = value_and_slopes(lambda a: a.log_prob(corners[1]), q_left)
-    np.testing.assert_allclose(whole[0], left[0], rtol=1e-5, atol=1e-6)
-    for slope, expected in zip(whole[1], left[1], strict=True):
-        np.testing.assert_allclose(slope[..., MASK], expected, rtol=1e-4, atol=1e-6)
-        np.testing.assert_array_equal(slope[..., ~MASK], 0.0)
-
-
-def test_impossible_values_and_priors():
-    q, _ = masked(Q)
-    distribution = gumbel.Categorical(jnp.asarray(q))
-    forbidden = np.broadcast_to(np.eye(4)[1], Q.shape)
-    np.testing.assert_array_equal(distribution.log_prob(forbidden), -np.inf)
-    np.testing.assert_array_equal(
-        gumbel.Categorical(jnp.asarray(Q)).kl(distribution), np.inf
-    )
-    # The other way round the prior's class is only never drawn.
-    p = softmax(P)
-    left = softmax(q)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        expected = np.nansum(left * np.log(left / p), axis=-1)
-    kl = distribution.kl(gumbel.Categorical(jnp.asarray(P)))
-    np.testing.assert_allclose(kl, expected, rtol=1e-4)
-
-
-def test_an_undefined_logit_beside_a_certain_one_is_not_an_impossible_value():
-    undefined = jnp.asarray([0.0, jnp.nan, jnp.inf])
-    q, p = gumbel.Categorical(undefined), gumbel.Categorical(jnp.zeros(3))
-    y = p.relax(0.5).sample(jax.random.key(0))
-    for corner in jnp.eye(3):
-        for number in (q.log_prob(corner), q.log_ratio(corner, p)):
-            assert np.isnan(number)
-    for number in (
-        q.kl(p),
-        p.kl(q),
-        q.entropy(),
-        q.relax(0.5).log_prob(y),
-        p.relax(0.5).log_ratio(y, q.relax(0.5)),
-        gumbel.exp_concrete_log_prob(y.y, undefined, 0.5),
-        gumbel.concrete_log_prob(jnp.exp(y.y), undefined, 0.5),
-        gumbel.logit_binary_concrete_log_prob(jnp.inf, jnp.asarray(jnp.nan), 0.5),
-        gumbel.logit_binary_concrete_log_prob(jnp.nan, jnp.asarray(jnp.inf), 0.5),
-    ):
-        assert np.isnan(number)
-
-
-def test_certain_bits():
-    logits = jnp.asarray([[jnp.inf, -jnp.inf, 0.3]])
-    distribution = gumbel.Bernoulli(logits)
-    half = np.log(stats.logistic.cdf(0.3))
-    np.testing.assert_allclose(
-        distribution.log_prob(jnp.ones((1, 3))), [[0, -np.inf, half]], rtol=1e-5
-    )
-    np.testing.assert_array_equal(
-        distribution.log_prob(jnp.zeros((1, 3)))[:, :2], [[-np.inf, 0]]
-    )
-    np.testing.assert_array_equal(distribution.kl(distribution), [[0, 0, 0]])
-    np.testing.assert_array_equal(distribution.entropy()[:, :2], [[0, 0]])
-    free = gumbel.Bernoulli(jnp.zeros((1, 3)))
-    np.testing.assert_allclose(distribution.kl(free)[:, :2], np.log(2), rtol=1e-6)
-    np.testing.assert_array_equal(free.kl(distribution)[:, :2], np.inf)
-    for function in (
-        lambda x: gumbel.Bernoulli(x).kl(free).sum(),
-        lambda x: gumbel.Bernoulli(x).entropy().sum(),
-        lambda x: gumbel.Bernoulli(x).log_prob(jnp.ones((1, 3)))[:, 2].sum(),
-        lambda x: gumbel.Bernoulli(x).mean().sum(),
-    ):
-        slope = jax.grad(function)(logits)
-        np.testing.assert_array_equal(slope[:, :2], 0.0)
-        assert np.isfinite(slope).all() and slope[0, 2] != 0
 
 
 def test_entropies_against_scipy():
@@ -265,76 +142,6 @@ def test_narrow_logits_are_computed_with_in_float32(dtype):
     np.testing.assert_allclose(bits, expected, rtol=1e-3, atol=1e-7)
     for result in (kl, entropy, bits, gumbel.Bernoulli(logits).log_prob(0 * logits)):
         assert result.dtype == jnp.float32
-
-
-def relaxed_ratios(q, p, temperature, count=100_000):
-    """log q(y) − log p(y) of points drawn from q, [count]."""
-    law, other = (
-        gumbel.Categorical(jnp.broadcast_to(jnp.float32(logits), (count, 3)))
-        for logits in (q, p)
-    )
-    law, other = law.relax(temperature), other.relax(temperature)
-    ratio = jax.jit(
-        lambda law, other: law.log_ratio(law.sample(jax.random.key(0)), other)
-    )
-    return np.float64(ratio(law, other))
-
-
-@pytest.mark.parametrize("low", [-10, -1e6, -1e9, np.finfo(np.float32).min])
-def test_large_negative_logits_do_not_cancel(low):
-    ratios = relaxed_ratios([1.5, -0.5, low], [0, 0, low], 0.5)
-    # The same in NumPy's float64, at a logit that float64 resolves.
-    rng = np.random.default_rng(0)
-    q, p = np.array([1.5, -0.5, -10]), np.array([0, 0, -10.0])
-    s = -rng.gumbel(size=(1_000_000, 3))
-
-    def log_softmax(s):
-        return s - np.log(np.exp(s).sum(-1, keepdims=True))
-
-    truth = (log_softmax(s) - log_softmax(p - q + s)).sum(-1)
-    error = np.hypot(ratios.std() / 100_000**0.5, truth.std() / 1000)
-    assert abs(ratios.mean() - truth.mean()) < 5 * error
-    assert abs(ratios.mean() - 0.567) > 5 * error  # what cancellation makes of it
-
-
-def test_a_relaxed_masked_class_is_the_law_of_the_others_by_quadrature():
-    ratios = relaxed_ratios([1.5, -0.5, -np.inf], [0, 0, -np.inf], 0.5)
-
-    def integrand(y):
-        q, p = (
-            np.log(0.5) + stats.logistic.logpdf(0.5 * y - logit) for logit in (2.0, 0.0)
-        )
-        return np.exp(q) * (q - p)
-
-    truth, _ = integrate.quad(integrand, -200, 200, points=[0, 4], limit=500)
-    error = ratios.std() / 100_000**0.5
-    assert abs(ratios.mean() - truth) < 5 * error
-    assert abs(ratios.mean() - 0.707) > 5 * error
-
-
-@pytest.mark.parametrize("shape", [(), (3,), (2, 3)])
-def test_a_temperature_for_each_variable(shape):
-    tau = np.float32(0.3 + RNG.random(shape))
-    each = np.broadcast_to(tau, (2, 3))
-    for family, logits in ((gumbel.Categorical, Q), (gumbel.Bernoulli, Q[..., 0])):
-        law = family(jnp.asarray(logits)).relax(tau)
-        prior = family(jnp.asarray(np.roll(logits, 1, axis=0))).relax(tau)
-        point = law.sample(jax.random.key(0))
-        for result, other in ((law.log_prob(point), law), (None, prior)):
-            result = other.log_prob(point) if result is None else result
-            assert result.shape == (2, 3)
-            for b, n in np.ndindex(2, 3):
-                density = (
-                    gumbel.exp_concrete_log_prob
-                    if family is gumbel.Categorical
-                    else gumbel.logit_binary_concrete_log_prob
-                )
-                alone = density(point.y[b, n], other.logits[b, n], each[b, n])
-                np.testing.assert_allclose(result[b, n], alone, rtol=1e-4, atol=1e-4)
-    for wrong in ((2,), (2, 3, 1), (2, 3, 4), (5, 2, 3)):
-        with pytest.raises(ValueError, match="temperature"):
-            law = gumbel.Categorical(jnp.asarray(Q)).relax(jnp.ones(wrong))
-            law.sample(jax.random.key(0))
 
 
 def test_any_axes_between_batch_and_classes():

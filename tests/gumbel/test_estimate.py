@@ -236,9 +236,8 @@ def assert_same_at(shapes, name, toy):
 
 def test_a_temperature_broadcasts_against_the_variables_or_is_refused():
     assert_same_at(((), (2,), (2, 2), (2, 1)), "gumbel_softmax", TOY)
-    names = "st_gumbel_softmax", "gumbel_rao", "gapped_st", "reinmax", "rebar", "relax"
-    for name in names:
+    for name in ("gumbel_rao", "gapped_st", "reinmax", "relax"):
         assert_same_at(((), (2, 2)), name, TOYS["3-elbo"])
-        if name in names[:3]:
+        if name in ("gumbel_rao", "gapped_st"):
             with pytest.raises(ValueError, match="temperature"):
                 call(name, TOYS["3-elbo"], temperature=jnp.full(3, 0.6))

@@ -187,6 +187,17 @@ def test_on_accelerators_points_train_as_one_and_then_seeds(root, trained, monke
     assert len(trained.log) == 5
 
 
+def test_on_accelerators_as_many_train_as_one_as_fit(root, trained, monkeypatch):
+    sizes = []
+    monkeypatch.setattr(engine, "trains_as_one", lambda: True)
+    monkeypatch.setattr(engine, "most_together", lambda *_: 2)
+    monkeypatch.setattr(
+        engine, "train_together", lambda task, configs, *_: sizes.append(len(configs))
+    )
+    complete(make_cell(fraction=1.0))
+    assert sizes == [2, 1, 2]
+
+
 @pytest.mark.parametrize("after", range(5))
 def test_stopped_anywhere_the_rest_is_done(root, trained, monkeypatch, after):
     def interrupted(*args, **kwargs):
