@@ -34,7 +34,12 @@ from experiments.data.binarization import binarized
 from experiments.engine import plots, trained
 from experiments.engine.task import Task
 from experiments.models.coding import CODES
-from experiments.models.latents import FAMILIES, Family, visible_bias_init
+from experiments.models.latents import (
+    FAMILIES,
+    Family,
+    for_hard_values,
+    visible_bias_init,
+)
 from experiments.models.nets import StochasticNet
 from gumbel.objectives import bernoulli_log_likelihood
 from gumbel.programs import Program
@@ -92,6 +97,7 @@ def make_task(config: ConfigDict) -> Task:
     pixels = binarized(dataset, config.dataset.binarization)
     _, lower_mean = halves(pixels.mean[None])
     family, model = FAMILIES[config.model.family], make_model(config.model, *lower_mean)
+    hard_model = for_hard_values(model, config.model)
 
     def init(key):
         upper = jnp.zeros((1, model.num_pixels))
@@ -100,6 +106,7 @@ def make_task(config: ConfigDict) -> Task:
     return Task(
         experiment="structured_prediction",
         program=make_program(model, family),
+        hard_program=make_program(hard_model, family),
         init=init,
         data={"images": jnp.asarray(pixels.train)},
         batch=lambda key, rows: halves(pixels.batch(key, rows["images"])),

@@ -40,7 +40,12 @@ from experiments.engine import trained
 from experiments.engine.task import Task
 from experiments.models import vae_report
 from experiments.models.coding import CODES
-from experiments.models.latents import FAMILIES, Family, visible_bias_init
+from experiments.models.latents import (
+    FAMILIES,
+    Family,
+    for_hard_values,
+    visible_bias_init,
+)
 from experiments.models.nets import DiscreteVae
 from gumbel.objectives import bernoulli_log_likelihood
 from gumbel.programs import Program, hard, interpret
@@ -145,10 +150,12 @@ def make_task(config: ConfigDict) -> Task:
     pixels = binarized(dataset, config.dataset.binarization)
     family, model = FAMILIES[config.model.family], make_model(config.model, pixels.mean)
     program = make_program(model, family)
+    hard_model = for_hard_values(model, config.model)
     shown = np.float32(pixels.fixed["valid"][:2000])
     return Task(
         experiment="vae",
         program=program,
+        hard_program=make_program(hard_model, family),
         init=lambda key: model.init(key, jnp.zeros((1, model.num_pixels))),
         data={"images": jnp.asarray(pixels.train)},
         batch=lambda key, rows: (pixels.batch(key, rows["images"]),),

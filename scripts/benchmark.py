@@ -7,6 +7,8 @@ its two modes.
 categorical: exact draws of that shape, by one number a variable against Gumbel-Max.
 likelihood: log p(x) of 1600 images of 784 pixels, alone and with its gradient,
 against optax's sigmoid cross-entropy.
+one_hot: the product of 1600 hard codes with a decoder's weights, as a sum of rows,
+against a product.
 convolutions: those of M2, three layers and their mirror image, with the gradient,
 against XLA's own.
 marginalisation: a training step of M2 with the class marginalised against one with the
@@ -14,8 +16,8 @@ class sampled once, by the number of classes K, with random labels; a line a + b
 through each. Written to DIR [runs/benchmark] as a figure and as JSON, too.
 training: steps of the networks, against PyTorch, eager and compiled, where it is
 installed, and against their floor, the bare matrix products and Adam's memory traffic;
-with compile time and start-up. Ten minutes; with --full all networks and
-the time of an evaluation. Written to DIR [runs/benchmark] as JSON, a file a processor;
+with compile time, start-up and an evaluation. Ten minutes; with --full all networks.
+Written to DIR [runs/benchmark] as JSON, a file a processor;
 those in results/benchmark are a table of the README.
 gpu: for an accelerator, ten minutes: steps of every network, alone, 30 runs as one and
 in PyTorch with CUDA graphs; the estimators' cost; L_50,000; the effect of the products'
@@ -35,6 +37,7 @@ COMPONENTS = {
     "noise": components.noise,
     "categorical": components.categorical,
     "likelihood": components.likelihood,
+    "one_hot": components.one_hot_product,
     "convolutions": components.convolutions,
 }
 

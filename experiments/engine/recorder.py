@@ -112,6 +112,7 @@ def make_evaluator(
         jax.random.fold_in(state.key, EVALUATE),
         mesh,
         config.estimator,
+        task.hard_program,
     )
 
 

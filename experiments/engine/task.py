@@ -19,7 +19,8 @@ class Task:
 
     Attributes:
         experiment: its name.
-        program: the stochastic program, trained and evaluated.
+        program: the stochastic program.
+        hard_program: the same function of discrete values, faster, where there is one.
         init: key -> parameters.
         data: training arrays with one row an example, on the device.
         batch: (key, rows of data) -> the program's arguments for one step.
@@ -46,6 +47,7 @@ class Task:
     evaluation: Mapping[str, tuple[jax.Array, ...]]
     plot: Callable[[Any, jax.Array, Path, jax.Array | float], None]
     checksum: str
+    hard_program: Program | None = None
     track: Callable[..., Any] = lambda key, params, *args: params
     supervised: Callable[[jax.Array, Any], jax.Array] | None = None
     measure: Callable[[Any, str], Mapping[str, float]] = lambda params, split: {}

@@ -3,14 +3,18 @@
 Shapes: B batch, D pixels, N variables, K classes.
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from ml_collections import ConfigDict
 
 import gumbel
+from experiments.models import one_hot
 
 
 class Family(NamedTuple):
@@ -36,6 +40,19 @@ FAMILIES: Mapping[str, Family] = {
     "categorical": Family(gumbel.Categorical, lambda n, k: (n, k), jax.nn.softmax),
     "bernoulli": Family(gumbel.Bernoulli, lambda n, k: (n,), _binary_probabilities),
 }
+
+
+def for_hard_values(model: nn.Module, config: ConfigDict) -> nn.Module:
+    """The same network, faster where the values of its latents are discrete.
+
+    Args:
+        model: with a field `product`.
+        config: config.model; with other codes than plain classes nothing is faster.
+    """
+    if config.family != "categorical" or config.code != "plain":
+        return model
+    product = functools.partial(one_hot.sum_of_rows, num_classes=config.num_classes)
+    return model.clone(product=product)
 
 
 def visible_bias_init(pixel_mean: np.ndarray) -> Callable:

@@ -27,6 +27,7 @@ class Mlp(nn.Module):
         bias_init: initialiser of the output's bias.
         activation: the non-linearity.
         kernel_inits: initialisers of the weights of each layer; if empty, Glorot's.
+        product: of the input with the weights of the first layer.
     """
 
     hidden: Sequence[int]
@@ -34,15 +35,24 @@ class Mlp(nn.Module):
     bias_init: Initializer = nn.initializers.zeros
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     kernel_inits: Sequence[Initializer] = ()
+    product: Callable[..., jax.Array] = jax.lax.dot_general
 
     @nn.compact
     def __call__(self, x):
         """Maps [..., D] to [..., features]."""
         layers = len(self.hidden) + 1
-        *inits, last = self.kernel_inits or [nn.initializers.glorot_uniform()] * layers
-        for width, init in zip(self.hidden, inits, strict=True):
-            x = self.activation(nn.Dense(width, kernel_init=init)(x))
-        return nn.Dense(self.features, kernel_init=last, bias_init=self.bias_init)(x)
+        inits = self.kernel_inits or [nn.initializers.glorot_uniform()] * layers
+        products = [self.product] + [jax.lax.dot_general] * len(self.hidden)
+        *hidden, (last, product) = zip(inits, products, strict=True)
+        for width, (init, dot_general) in zip(self.hidden, hidden, strict=True):
+            layer = nn.Dense(width, kernel_init=init, dot_general=dot_general)
+            x = self.activation(layer(x))
+        return nn.Dense(
+            self.features,
+            kernel_init=last,
+            bias_init=self.bias_init,
+            dot_general=product,
+        )(x)
 
 
 class DiscreteVae(nn.Module):
@@ -66,6 +76,7 @@ class DiscreteVae(nn.Module):
         activation: the non-linearity of the hidden layers.
         centre_inits: () -> the initial centre of each encoder; if empty, no centres.
         uniform_prior: whether the prior of the top layer is uniform and not learned.
+        product: of a code with the weights of the decoder.
     """
 
     latent_shapes: Sequence[tuple[int, ...]]
@@ -76,6 +87,7 @@ class DiscreteVae(nn.Module):
     activation: Callable[[jax.Array], jax.Array] = nn.relu
     centre_inits: Sequence[Callable[[], jax.Array]] = ()
     uniform_prior: bool = False
+    product: Callable[..., jax.Array] = jax.lax.dot_general
 
     def setup(self):
         sizes = [math.prod(shape) for shape in self.latent_shapes]
@@ -86,7 +98,7 @@ class DiscreteVae(nn.Module):
         below = [(self.num_pixels, self.visible_bias_init)]
         below += [(size, nn.initializers.zeros) for size in sizes[:-1]]
         self.decoder, *self.higher_decoders = (
-            mlp(tuple(reversed(widths)), size, bias_init)
+            mlp(tuple(reversed(widths)), size, bias_init, product=self.product)
             for widths, (size, bias_init) in zip(self.hidden, below, strict=True)
         )
         self.prior = self.param("prior", nn.initializers.zeros, self.latent_shapes[-1])
@@ -152,6 +164,7 @@ class StochasticNet(nn.Module):
         code: value of a layer, [B, N] or [B, N, K] -> input of the next, [B, U].
         num_pixels: D, the size of the output.
         visible_bias_init: initialiser of the output's bias.
+        product: of a code with the weights of the next layer.
     """
 
     latent_shape: tuple[int, ...]
@@ -159,6 +172,7 @@ class StochasticNet(nn.Module):
     code: Callable[[jax.Array], jax.Array]
     num_pixels: int
     visible_bias_init: Initializer
+    product: Callable[..., jax.Array] = jax.lax.dot_general
 
     @nn.compact
     def __call__(self, x, value_of: Callable[[str, jax.Array], jax.Array]):
@@ -168,9 +182,12 @@ class StochasticNet(nn.Module):
             x: the input.
             value_of: (name of a layer, its logits) -> its value.
         """
-        h = x
-        for name in (f"z{layer}" for layer in range(1, self.num_layers + 1)):
-            logits = Mlp((), math.prod(self.latent_shape), name=name)(h)
+        h, size = x, math.prod(self.latent_shape)
+        for layer in range(1, self.num_layers + 1):
+            options = {"product": self.product} if layer > 1 else {}
+            logits = Mlp((), size, name=f"z{layer}", **options)(h)
             logits = logits.reshape(x.shape[0], *self.latent_shape)
-            h = self.code(value_of(name, logits))
-        return Mlp((), self.num_pixels, self.visible_bias_init, name="pixels")(h)
+            h = self.code(value_of(f"z{layer}", logits))
+        bias = self.visible_bias_init
+        pixels = Mlp((), self.num_pixels, bias, name="pixels", product=self.product)
+        return pixels(h)

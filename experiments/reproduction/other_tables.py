@@ -16,6 +16,8 @@ RUNS_HEADER = (
 # Implementations of a training step, in the order of their columns, and its floor.
 OURS, FLAX, FLOOR = "this project", "plain Flax", "floor"
 EAGER, COMPILED = "PyTorch eager", "torch.compile"
+# Of an evaluation: its matrix products.
+PRODUCTS = "products alone"
 IMPLEMENTATIONS = (OURS, FLAX, EAGER, COMPILED)
 # The networks of the README's table.
 README_NETWORKS = (
@@ -155,7 +157,10 @@ def training_table(values: Mapping[str, Any]) -> str:
     if start_up := values.get("start_up"):
         seconds = (f"{value:.1f} s to {name}" for name, value in start_up.items())
         note = f"{note} The default command takes {', '.join(seconds)}."
-    return "\n\n".join([report.markdown(header, rows), _costs(networks), note])
+    parts = [report.markdown(header, rows), _costs(networks)]
+    if "evaluation" in values:
+        parts.append(_evaluation(values))
+    return "\n\n".join([*parts, note])
 
 
 def _implementations(networks: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -169,16 +174,23 @@ def _packages(values: Mapping[str, Any], *names: str) -> str:
 
 
 def _costs(networks: Sequence[Mapping[str, Any]]) -> str:
-    """Markdown: compilation and evaluation, a row a network."""
+    """Markdown: seconds of compilation, a row a network."""
     names = _implementations(networks)
-    header = ["compilation, s", *names, "L_1000 of the test set, s"]
-    rows = []
-    for network in networks:
-        cells = [f"{max(0.0, network['compile_seconds'][n]):.1f}" for n in names]
-        seconds = network.get("evaluation_seconds")
-        cells.append("–" if seconds is None else f"{seconds:.0f}")
-        rows.append([network["name"], *cells])
-    return report.markdown(header, rows)
+    rows = [
+        [x["name"], *(f"{max(0.0, x['compile_seconds'][n]):.1f}" for n in names)]
+        for x in networks
+    ]
+    return report.markdown(["compilation, s", *names], rows)
+
+
+def _evaluation(values: Mapping[str, Any]) -> str:
+    """Markdown: seconds of an evaluation, by implementation."""
+    evaluation = values["evaluation"]
+    title = f"L_{evaluation['samples']:,} of {evaluation['images']:,} images, s"
+    seconds = evaluation["seconds"]
+    names = [name for name in (OURS, EAGER, PRODUCTS) if name in seconds]
+    rows = [[values["networks"][0]["name"], *(f"{seconds[x]:.1f}" for x in names)]]
+    return report.markdown([title, *names], rows)
 
 
 def readme_speed() -> str:

@@ -1,5 +1,6 @@
 """Times what is written by hand because it is faster, against what it replaces."""
 
+import functools
 from collections.abc import Callable
 
 import jax
@@ -8,7 +9,7 @@ import numpy as np
 import optax
 
 from configs.semi_supervised import get_config
-from experiments.models import conv
+from experiments.models import conv, one_hot
 from gumbel import inverse_cdf, samplers
 from gumbel.objectives import bernoulli_log_likelihood
 from scripts.benchmarks.clock import compare
@@ -16,7 +17,7 @@ from scripts.benchmarks.clock import compare
 DRAWS = 200
 SHAPE = (100, 20, 10)  # of a training step
 CONDITIONS = f"{SHAPE}, {DRAWS} draws"
-IMAGES = (1600, 784)
+IMAGES, ROWS = (1600, 784), 1600
 # The sides of MNIST, halved by each layer, and of its mirror image.
 SIDES, BATCH = (28, 14, 7), 100
 
@@ -59,6 +60,20 @@ def categorical() -> None:
     draws = {"categorical": inverse_cdf.categorical, "gumbel_max": samplers.gumbel_max}
     functions = {name: _many(draw) for name, draw in draws.items()}
     compare("sampler, a draw", CONDITIONS, functions, logits, count=DRAWS)
+
+
+def one_hot_product() -> None:
+    """Prints the table of the product of hard codes with a decoder's weights."""
+    index = jax.random.randint(jax.random.key(1), (ROWS, 20), 0, 10)
+    values = jax.nn.one_hot(index, 10).reshape(ROWS, -1)
+    kernel = jax.random.normal(jax.random.key(2), (200, 784))
+    axes = (((1,), (0,)), ((), ()))
+    rows = functools.partial(one_hot.sum_of_rows, num_classes=10)
+    functions = {
+        name: jax.jit(lambda x, w, f=function: f(x, w, axes))
+        for name, function in (("rows", rows), ("product", jax.lax.dot_general))
+    }
+    compare("one-hot product", f"[{ROWS}, 200]·[200, 784]", functions, values, kernel)
 
 
 def likelihood() -> None:

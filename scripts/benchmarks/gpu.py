@@ -134,7 +134,13 @@ def _evaluator(config, task, state, count: int) -> Callable[[str, int], Any]:
         for split, arrays in task.evaluation.items()
     }
     key = jax.random.fold_in(state.key, EVALUATE)
-    evaluate = Evaluator(task.program, sets, config.eval_batch_size, key)
+    evaluate = Evaluator(
+        task.program,
+        sets,
+        config.eval_batch_size,
+        key,
+        hard_program=task.hard_program,
+    )
     return lambda split, m: evaluate(state.params, split, m)
 
 

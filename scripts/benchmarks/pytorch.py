@@ -82,6 +82,16 @@ class Categorical(Vae):
         kl = (z * log_ratio).sum((2, 3))
         return _log_likelihood(self.decoder(z.flatten(2)), x) - kl
 
+    def hard_log_weights(self, x: Tensor, samples: int) -> Tensor:
+        """Log weights of discrete samples, [m, B]."""
+        logits = self.encoder(x).reshape(len(x), *self.prior.shape)
+        noise = _gumbels(samples, *logits.shape)
+        drawn = (logits + noise).argmax(-1)
+        z = functional.one_hot(drawn, logits.shape[-1]).to(x.dtype)
+        log_ratio = logits.log_softmax(-1) - self.prior.log_softmax(-1)
+        kl = (z * log_ratio).sum((2, 3))
+        return _log_likelihood(self.decoder(z.flatten(2)), x) - kl
+
 
 def _log_density(y: Tensor, logits: Tensor, temperature: float) -> Tensor:
     """The log density of the logit of a binary Concrete, [m, B, N] -> [m, B]."""
@@ -204,3 +214,24 @@ def training(
         return loss.detach().cpu().numpy()
 
     return go_on
+
+
+def evaluation(
+    task, config, images: int, samples: int, chunk: int
+) -> Callable[[], Tensor]:
+    """Makes the evaluation of L_m of test images, so many samples at once."""
+    model = make_model(task, config)
+    test = torch.tensor(np.asarray(task.evaluation["test"][0][:images]))
+
+    @torch.no_grad()
+    def evaluate() -> Tensor:
+        bounds = []
+        for x in test.float().split(config.eval_batch_size):
+            sums = [
+                model.hard_log_weights(x, chunk).logsumexp(0)
+                for _ in range(samples // chunk)
+            ]
+            bounds.append(torch.stack(sums).logsumexp(0) - np.log(samples))
+        return torch.cat(bounds)
+
+    return evaluate

@@ -3,7 +3,6 @@
 The implementations of a network take turns in one process, and the floor with them.
 """
 
-import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -21,15 +20,9 @@ import jax
 import jax.numpy as jnp
 
 from experiments import REPOSITORY
-from experiments.engine.evaluation import Evaluator
 from experiments.engine.provenance import versions
 from experiments.engine.run_directory import write_json
-from experiments.engine.step import (
-    EVALUATE,
-    init_state,
-    make_train_chunk,
-    make_train_step,
-)
+from experiments.engine.step import init_state, make_train_chunk, make_train_step
 from experiments.reproduction.other_tables import (
     COMPILED,
     EAGER,
@@ -39,8 +32,9 @@ from experiments.reproduction.other_tables import (
 )
 from experiments.reproduction.runs import module_of
 from scripts.benchmarks.clock import machine, time_in_turns
+from scripts.benchmarks.evaluation import evaluation
 
-REPEATS, SAMPLES = 7, 1000
+REPEATS = 7
 HAS_PYTORCH = importlib.util.find_spec("torch") is not None
 
 
@@ -73,8 +67,9 @@ class Network(NamedTuple):
         return module_of(self.experiment).make_task(self.config())
 
 
+LINEAR = "784-(20×10)-784"
 NETWORKS: Mapping[str, Network] = {
-    "784-(20×10)-784": Network("vae", "categorical"),
+    LINEAR: Network("vae", "categorical"),
     "784-512-256-(30×10)-256-512-784": Network("vae", "mlp", 1, 200, is_extra=True),
     "200H~784V, m = 1": Network("vae", "200H~784V"),
     "200H~784V, m = 5": Network("vae", "200H~784V", 5, 100),
@@ -170,12 +165,13 @@ def training(out: Path, *, is_full: bool = False) -> None:
 
     Args:
         out: the folder of the file.
-        is_full: whether to time all networks, and evaluations of the whole test set.
+        is_full: whether to time all networks.
     """
     if not HAS_PYTORCH:
         print("PyTorch is not installed: it has no columns")
     values: dict[str, Any] = {"machine": machine(), "repeats": REPEATS, "networks": []}
     values["start_up"] = start_up()
+    values["evaluation"] = evaluation(NETWORKS[LINEAR], HAS_PYTORCH)
     for name, network in NETWORKS.items():
         if network.is_extra and not is_full:
             continue
@@ -184,8 +180,6 @@ def training(out: Path, *, is_full: bool = False) -> None:
         if HAS_PYTORCH:
             values["versions"]["torch"] = importlib.metadata.version("torch")
         measured = {"name": name, "steps": network.steps, **_time(network, task)}
-        if is_full and network.num_samples == 1:
-            measured["evaluation_seconds"] = evaluation_seconds(network, task)
         values["networks"].append(measured)
         cpu, cores = values["machine"]["cpu"], values["machine"]["cores"]
         text = f"{cpu} {cores} cores jax {values['versions']['jax']}".lower()
@@ -212,19 +206,6 @@ def _time(network: Network, task) -> dict[str, dict[str, float]]:
         "milliseconds": {n: 1e3 * median[n] / network.steps for n in functions},
         "compile_seconds": {n: first[n] - median[n] for n in functions if n != FLOOR},
     }
-
-
-def evaluation_seconds(network: Network, task) -> float:
-    """Seconds that L_1000 over the test set takes, at the first parameters."""
-    config = network.config()
-    state = init_state(task, config)
-    key, size = jax.random.fold_in(state.key, EVALUATE), config.eval_batch_size
-    batch = {"test": tuple(array[:size] for array in task.evaluation["test"])}
-    make = functools.partial(Evaluator, task.program, batch_size=size, key=key)
-    make(batch)(state.params, "test", SAMPLES)  # compiles
-    started = time.perf_counter()
-    make(task.evaluation)(state.params, "test", SAMPLES)
-    return time.perf_counter() - started
 
 
 def start_up() -> dict[str, float]:

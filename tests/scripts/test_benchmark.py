@@ -16,7 +16,14 @@ from experiments.engine.step import init_state
 from experiments.reproduction import other_tables
 from gumbel import samplers
 from scripts import benchmark
-from scripts.benchmarks import clock, components, gpu, marginalisation, training
+from scripts.benchmarks import (
+    clock,
+    components,
+    evaluation,
+    gpu,
+    marginalisation,
+    training,
+)
 
 LINEAR = "784-(20×10)-784"
 
@@ -54,7 +61,8 @@ def tiny(digits, monkeypatch):
     tiny = training.Network("vae", "categorical", steps=2)
     monkeypatch.setattr(training, "NETWORKS", {LINEAR: tiny})
     monkeypatch.setattr(training, "REPEATS", 1)
-    monkeypatch.setattr(training, "SAMPLES", 2)
+    for name, value in {"IMAGES": 4, "SAMPLES": 50, "REPEATS": 1}.items():
+        monkeypatch.setattr(evaluation, name, value)
     monkeypatch.setattr(training, "start_up", lambda: {"--help": 0.1})
 
 
@@ -71,7 +79,10 @@ def test_training_is_timed_and_written_in_a_file_of_the_processor(
     assert path.name == f"a-r-processor-2-cores-jax-{jax.__version__}.json"
     values = json.loads(path.read_text())
     (network,) = values["networks"]
-    assert network["name"] == LINEAR and network["evaluation_seconds"] > 0
+    assert network["name"] == LINEAR
+    seconds = values["evaluation"]["seconds"]
+    assert {"this project", "products alone"} <= set(seconds)
+    assert min(seconds.values()) > 0
     assert {training.OURS, training.FLOOR} <= set(network["milliseconds"])
     assert all(value > 0 for value in network["milliseconds"].values())
     assert network["compile_seconds"][training.OURS] > 0
@@ -105,19 +116,20 @@ def test_a_gpu_owner_gets_one_file(digits, results, tmp_path, monkeypatch, capsy
     assert other_tables.gpu_table(values) in out
 
 
-@pytest.mark.parametrize("name", ["noise", "categorical", "likelihood"])
+@pytest.mark.parametrize("name", ["noise", "categorical", "likelihood", "one_hot"])
 def test_components_are_timed_beside_what_they_replace(name, monkeypatch, capsys):
     def time_in_turns(functions, *args):
         ours, *others = (jax.tree.leaves(f(*args)) for f in functions.values())
         for value, *rest in zip(ours, *others, strict=True):
             assert np.isfinite(value).all()
-            for other in rest if name == "likelihood" else ():
+            for other in rest if name in ("likelihood", "one_hot") else ():
                 np.testing.assert_allclose(value, other, rtol=1e-4, atol=1e-6)
         return {}, dict(zip(functions, (2e-4, 1e-4, 1e-4), strict=False))
 
     monkeypatch.setattr(clock, "time_in_turns", time_in_turns)
     monkeypatch.setattr(components, "DRAWS", 2)
     monkeypatch.setattr(components, "IMAGES", (4, 784))
+    monkeypatch.setattr(components, "ROWS", 4)
     code, out, _ = runs.call_script(benchmark, capsys, name)
     assert code == 0 and " | 1.00 |" in out and " | 0.50 |" in out
 
@@ -190,6 +202,24 @@ if importlib.util.find_spec("torch"):
     @pytest.mark.parametrize("name", [LINEAR, "200H~784V, m = 5", "M2 mlp"])
     def test_pytorch_has_the_bound_and_the_gradient(digits, name, monkeypatch):
         compare_pytorch(name, monkeypatch)
+
+    def test_pytorch_evaluates_the_same_bound(digits):
+        from scripts.benchmarks import pytorch
+
+        network = training.NETWORKS[LINEAR]
+        task, config = network.task(), network.config()
+        theirs = np.asarray(pytorch.evaluation(task, config, 50, 50, 50)())
+        bounds = [
+            gumbel.evaluate(task.program, num_samples=50)(
+                jax.random.key(seed),
+                init_state(task, config).params,
+                task.evaluation["test"][0][:50],
+            )
+            for seed in range(4)
+        ]
+        error = np.std(bounds, axis=0).mean() / np.sqrt(50) * 1.2
+        assert abs(theirs.mean() - np.mean(bounds)) < 5 * error
+        assert abs(theirs.mean() + 1 - np.mean(bounds)) > 5 * error
 
     @pytest.mark.parametrize("name", [LINEAR, "M2 mlp"])
     def test_pytorch_gets_better(digits, name):
