@@ -12,12 +12,13 @@ import json
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 import gumbel
 from configs import vae as vae_config
 from experiments.cli import launch
 from experiments.data.datasets import Dataset, Split
-from experiments.engine import step
+from experiments.engine import plots, step, train
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.report import read_metrics
 from experiments.engine.task import Task
@@ -154,6 +155,20 @@ def run_chunk(task, config, num_steps):
     """The state and metrics of the first steps."""
     chunk = jax.jit(step.make_train_chunk(task, config, num_steps), donate_argnums=0)
     return chunk(step.init_state(task, config), dict(task.data))
+
+
+def train_quietly(workdir, a_task=None, made=None, said=None, **options):
+    """Trains without drawing the curves, which takes longer than training."""
+    announce = (lambda line: None) if said is None else said.append
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plots, "plot_curves", lambda *args: None)
+        return train.train(
+            a_task or task(),
+            made or config(estimator="exact"),
+            workdir,
+            announce=announce,
+            **options,
+        )
 
 
 def counting(program):

@@ -3,14 +3,13 @@ import json
 import signal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import runs
-from experiments import DivergedError, Interrupted, WorkdirError, vae
+from experiments import Interrupted, WorkdirError, vae
 from experiments.data import datasets
-from experiments.engine import plots, recorder, report, train
+from experiments.engine import recorder, report, train
 from experiments.engine.checkpoint import Checkpoints
 from experiments.engine.report import read_metrics
 from experiments.engine.run_directory import claim
@@ -24,25 +23,11 @@ def config(**fields):
     return runs.config(estimator="exact", **fields)
 
 
-def run(workdir, task=None, made=None, said=None, **options):
-    """Trains without drawing the curves, which takes longer than training."""
-    announce = (lambda line: None) if said is None else said.append
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(plots, "plot_curves", lambda *args: None)
-        return train.train(
-            task or runs.task(),
-            made or config(),
-            workdir,
-            announce=announce,
-            **options,
-        )
-
-
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
     """The end of a tiny run that nothing happens to."""
     workdir = tmp_path_factory.mktemp("unbroken")
-    run(workdir)
+    runs.train_quietly(workdir)
     return runs.ends(workdir)
 
 
@@ -145,11 +130,11 @@ def test_broken_off_anywhere_ends_where_unbroken_does(
     with monkeypatch.context() as patch:
         at_call(patch, owner, name, number, kill, before)
         with pytest.raises(Killed):
-            run(tmp_path)
+            runs.train_quietly(tmp_path)
     with (tmp_path / "metrics.jsonl").open("a") as file:
         file.write('{"step": 15, "obj')
     said = []
-    run(tmp_path, said=said)
+    runs.train_quietly(tmp_path, said=said)
     assert said == [said[0]] and said[0].startswith("continuing from step ")
     assert runs.ends(tmp_path) == unbroken
 
@@ -158,12 +143,12 @@ def test_damaged_newest_checkpoint_falls_back(tmp_path, monkeypatch, unbroken):
     with monkeypatch.context() as patch:
         at_call(patch, Checkpoints, "save", 2, kill)
         with pytest.raises(Killed):
-            run(tmp_path)
+            runs.train_quietly(tmp_path)
     for path in (tmp_path / "checkpoints" / "20").rglob("*"):
         if path.is_file():
             path.write_bytes(path.read_bytes()[:10])
     said = []
-    run(tmp_path, said=said)
+    runs.train_quietly(tmp_path, said=said)
     assert "step 20 is damaged" in said[0] and "using 10" in said[0]
     assert said[1].startswith("continuing from step 10 ")
     assert runs.ends(tmp_path) == unbroken
@@ -176,22 +161,22 @@ def test_signals_save_and_stop(number, tmp_path, monkeypatch, unbroken):
         act = lambda: signal.raise_signal(number)  # noqa: E731
         at_call(patch, report.MetricsLog, "write", 2, act)
         with pytest.raises(Interrupted, match="^stopped at step 5 of 20$"):
-            run(tmp_path)
+            runs.train_quietly(tmp_path)
     assert (tmp_path / "checkpoints" / "5").is_dir()
     with monkeypatch.context() as patch:
         at_call(patch, train, "bound_summary", 1, act)
         with pytest.raises(Interrupted, match="final evaluation, training is done"):
-            run(tmp_path)
-    run(tmp_path)
+            runs.train_quietly(tmp_path)
+    runs.train_quietly(tmp_path)
     assert runs.ends(tmp_path) == unbroken
 
 
 def test_finished_run_is_not_evaluated_again(tmp_path, monkeypatch):
     made = config(num_steps=5)
-    result = run(tmp_path, made=made)
+    result = runs.train_quietly(tmp_path, made=made)
     monkeypatch.setattr(train, "open_run", None)
     said = []
-    assert run(tmp_path, made=made, said=said) == result
+    assert runs.train_quietly(tmp_path, made=made, said=said) == result
     assert said == [f"this run is complete: {tmp_path}"]
 
 
@@ -206,19 +191,19 @@ def test_train_only_leaves_the_test_set_unread(tmp_path, monkeypatch, unbroken):
                 read.append(split) or call(self, params, split, *rest)
             ),
         )
-        assert run(tmp_path, train_only=True) is None
+        assert runs.train_quietly(tmp_path, train_only=True) is None
     assert set(read) == {"valid"} and not (tmp_path / "result.json").exists()
-    run(tmp_path)
+    runs.train_quietly(tmp_path)
     assert runs.ends(tmp_path) == unbroken
 
 
 def test_directory_of_another_run_is_refused(tmp_path, monkeypatch):
     with claim(tmp_path, config().to_dict()):
         with pytest.raises(WorkdirError, match="in use by another process"):
-            run(tmp_path)
+            runs.train_quietly(tmp_path)
     message = "batch_size is 8 there, 7 now; schedule.rate is 0.05 there, 0.5 now"
     with pytest.raises(WorkdirError, match=message):
-        run(tmp_path, made=config(batch_size=7, schedule__rate=0.5))
+        runs.train_quietly(tmp_path, made=config(batch_size=7, schedule__rate=0.5))
     assert {p.name for p in tmp_path.iterdir()} == {"config.json", "lock"}
 
 
@@ -240,7 +225,7 @@ def test_best_parameters_are_tested(tmp_path, monkeypatch):
         at_call(patch, Checkpoints, "save", 3, kill)
         made = config(eval_every=5, checkpoint_every=5, valid_samples=2)
         with pytest.raises(Killed):
-            run(tmp_path, made=made)
+            runs.train_quietly(tmp_path, made=made)
     monkeypatch.setattr(
         Scripted,
         "__call__",
@@ -248,7 +233,7 @@ def test_best_parameters_are_tested(tmp_path, monkeypatch):
             seen.append((split, m, np.asarray(params["prior"]))) or np.full(2, -6.0)
         ),
     )
-    result = run(tmp_path, made=made)
+    result = runs.train_quietly(tmp_path, made=made)
     assert result["best_step"] == 10
     assert [s[:2] for s in seen[:5]] == [("valid", 2)] * 5
     assert [s[:2] for s in seen[5:]] == [
@@ -269,7 +254,7 @@ def test_annealing_follows_its_formula(unbroken):
 
 
 def test_last_chunk_may_be_shorter(tmp_path):
-    run(tmp_path, made=config(num_steps=7))
+    runs.train_quietly(tmp_path, made=config(num_steps=7))
     lines = read_metrics(tmp_path / "metrics.jsonl")
     assert [line["step"] for line in lines] == [0, 5, 7]
     assert (tmp_path / "checkpoints" / "7").is_dir()
@@ -285,72 +270,8 @@ def test_validations_are_early_and_at_the_same_steps_in_runs_of_any_length():
     assert steps(35) == [0, 5, 10, 20, 30, 35]
 
 
-def test_a_run_that_is_never_better_than_at_its_start_is_no_result(tmp_path):
-    made = config(learning_rate=1e6, schedule__rate=0.0)
-    for options in ({"train_only": True}, {}):
-        with pytest.raises(DivergedError, match="no validation in 20 steps was better"):
-            run(tmp_path, made=made, **options)
-    lines = read_metrics(tmp_path / "metrics.jsonl")
-    first, *others = (line["valid_nll"] for line in lines if "valid_nll" in line)
-    assert min(others) > first
-    assert not (tmp_path / "result.json").exists()
-    reason = json.loads((tmp_path / "diverged.json").read_text())["diverged"]
-    assert "no validation" in reason
-
-
-def broken_program(at_age: float, finite_value: bool):
-    """A program whose gradient, or else value, is not finite from an age on.
-
-    The age is 1 at first, and grows by its gradient and the momentum of SGD: to 2, 3.9
-    and 6.6, or by a gradient of 2 to 3 and 6.8.
-    """
-
-    def program(params, x):
-        age = params["age"]
-        old = age > at_age
-
-        def run(draw):
-            if finite_value:  # the square root's gradient at 0 is infinite
-                bad = jnp.sqrt(jnp.where(old, 0.0, 1.0) * age**2)
-                bad = bad - jax.lax.stop_gradient(bad)
-            else:
-                bad = jnp.where(old, jnp.nan, 0.0)
-            return x[:, 0] * 0 + age + bad
-
-        return run
-
-    return program
-
-
-@pytest.mark.parametrize(
-    "at_age, finite_value, step, metric",
-    [
-        (5, True, 3, "state_max"),
-        (5, False, 4, "objective"),
-        (0, False, 0, "valid_nll"),
-    ],
-)
-def test_nothing_that_is_not_finite_is_saved(
-    at_age, finite_value, step, metric, tmp_path
-):
-    program = broken_program(at_age, finite_value)
-    task = runs.task(program, lambda key: {"age": jnp.ones(())})
-    made = runs.config(optimizer="sgd", estimator="straight_through", learning_rate=1.0)
-    made.update(num_steps=20, log_every=1, eval_every=20, checkpoint_every=1)
-    with pytest.raises(DivergedError) as error:
-        run(tmp_path, task, made)
-    last = f"step {step - 1}" if step else "none"
-    checkpoints = tmp_path / "checkpoints"
-    assert str(error.value) == (
-        f"step {step}: {metric} is nan; last good checkpoint: {last}, in {checkpoints}"
-    )
-    saved = {path.name for path in checkpoints.glob("*")}
-    assert saved == ({f"{step - 2}", f"{step - 1}"} if step else set())
-    assert len(read_metrics(tmp_path / "metrics.jsonl")) == step
-
-
 def test_a_trace_of_one_chunk_for_perfetto_and_tensorboard(tmp_path):
-    run(tmp_path, profile=True, train_only=True)
+    runs.train_quietly(tmp_path, profile=True, train_only=True)
     (folder,) = (tmp_path / "profile" / "plugins" / "profile").iterdir()
     assert len(list(folder.glob("*.xplane.pb"))) == 1  # for TensorBoard
     (path,) = folder.glob("perfetto_trace.json.gz")

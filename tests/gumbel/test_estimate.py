@@ -7,7 +7,8 @@ import pytest
 from scipy import integrate, special, stats
 
 import gumbel
-from enumeration import TOYS, brute_force, init_state
+from enumeration import brute_force, init_state
+from toys import TOYS
 
 TOY = TOYS["2-3-elbo"]
 

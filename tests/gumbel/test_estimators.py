@@ -9,21 +9,23 @@ import pytest
 
 import gumbel
 from enumeration import (
+    brute_force,
+    init_state,
+    many_estimates,
+    one_estimate,
+    worst_z,
+)
+from gumbel.estimators import ESTIMATORS, stateless
+from gumbel.quality import draw_parameters
+from toys import (
     BITS_LOOP,
     KINDS,
     LOOP,
     MIXED,
     TOYS,
     Toy,
-    brute_force,
-    init_state,
-    many_estimates,
     normal,
-    one_estimate,
-    worst_z,
 )
-from gumbel.estimators import ESTIMATORS, stateless
-from gumbel.quality import draw_parameters
 
 LEARN = [name for name, entry in ESTIMATORS.items() if entry.init is not stateless]
 NAMES = list(ESTIMATORS)

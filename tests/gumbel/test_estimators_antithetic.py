@@ -7,15 +7,13 @@ import pytest
 
 import gumbel
 from enumeration import (
-    TOYS,
-    Toy,
     assert_falls,
     many_estimates,
     max_z,
-    normal,
     total_variance,
 )
 from gumbel.estimators import antithetic
+from toys import TOYS, Toy, normal
 
 
 def test_without_its_factor_it_is_biased():

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 import gumbel
-from enumeration import Toy, init_state, moments, normal, one_estimate
+from enumeration import init_state, moments, one_estimate
 from gumbel.estimators import ESTIMATORS
 from gumbel.estimators.baselines import MOMENTS_HYPER, centre
 from gumbel.programs import KL_FORMS
+from toys import Toy, normal
 
 
 def two_layers(params, x):

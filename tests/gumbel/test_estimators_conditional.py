@@ -7,14 +7,11 @@ import pytest
 
 import gumbel
 from enumeration import (
-    TOYS,
-    Toy,
     assert_falls,
     brute_force,
     init_state,
     many_estimates,
     max_z,
-    normal,
     one_estimate,
     total_variance,
     worst_z,
@@ -23,6 +20,7 @@ from gumbel.conditionals import conditional_gumbel, conditional_logistic
 from gumbel.estimators import ESTIMATORS, conditional, stateless
 from gumbel.estimators.reinforce import score_term
 from gumbel.programs import hard, interpret, valued
+from toys import TOYS, Toy, normal
 
 HYPER = {"temperature": 0.6, "scale": 0.8}
 

@@ -9,21 +9,18 @@ import pytest
 
 import gumbel
 from enumeration import (
-    TELLING,
-    TOYS,
-    Toy,
     assert_falls,
     brute_force,
     init_state,
     many_estimates,
     max_z,
     moments,
-    normal,
     one_estimate,
     total_variance,
     worst_z,
 )
 from gumbel.estimators import ESTIMATORS, pathwise
+from toys import TELLING, TOYS, Toy, normal
 
 
 @pytest.mark.parametrize("toy", TELLING)

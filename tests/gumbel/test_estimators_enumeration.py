@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import gumbel
-from enumeration import TOYS, brute_force, one_estimate
+from enumeration import brute_force, one_estimate
 from gumbel.estimators import ESTIMATORS
 from gumbel.estimators import enumeration as enumeration_module
+from toys import TOYS
 
 
 def assert_exact(estimate, truth):

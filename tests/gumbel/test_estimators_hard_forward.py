@@ -13,14 +13,11 @@ import pytest
 
 import gumbel
 from enumeration import (
-    TOYS,
-    Toy,
     assert_falls,
     brute_force,
     many_estimates,
     max_z,
     mean_difference_z,
-    normal,
     one_estimate,
     total_variance,
 )
@@ -28,6 +25,7 @@ from gumbel import quality
 from gumbel.conditionals import conditional_gumbel
 from gumbel.estimators import ESTIMATORS, hard_forward, pathwise
 from gumbel.samplers import straight_through
+from toys import TOYS, Toy, normal
 
 
 def probe():

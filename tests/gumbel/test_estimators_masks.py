@@ -7,16 +7,14 @@ import pytest
 
 import gumbel
 from enumeration import (
-    KINDS,
-    Toy,
     brute_force,
     many_estimates,
     mean_difference_z,
-    normal,
     worst_z,
 )
 from gumbel.estimators import ESTIMATORS
 from gumbel.programs import KL_FORMS
+from toys import KINDS, Toy, normal
 
 REPEATS = 2000
 ALLOWED = np.asarray([0, 2, 3])  # of five classes, and of three bits the first

@@ -9,9 +9,6 @@ import pytest
 
 import gumbel
 from enumeration import (
-    TELLING,
-    TOYS,
-    Toy,
     assert_falls,
     brute_force,
     init_state,
@@ -24,6 +21,7 @@ from enumeration import (
 from gumbel.estimators import ESTIMATORS
 from gumbel.estimators.baselines import fit, leave_one_out
 from gumbel.estimators.learned import init_net, net, to_learn
+from toys import TELLING, TOYS, Toy
 
 
 def far_nvil_state(toy):

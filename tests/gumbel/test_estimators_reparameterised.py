@@ -7,13 +7,12 @@ import pytest
 
 import gumbel
 from enumeration import (
-    Toy,
     brute_force,
     many_estimates,
-    normal,
     one_estimate,
     worst_z,
 )
+from toys import Toy, normal
 
 
 def linear_toy(classes):

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import gumbel
-from enumeration import TOYS
 from gumbel import quality
+from toys import TOYS
 
 TOY = TOYS["2-3-elbo"]
 
