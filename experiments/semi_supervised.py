@@ -35,6 +35,7 @@ from experiments.cli.rules import (
     Rule,
     at_least,
     check_config,
+    check_objective,
     common_rules,
     non_negative,
     one_of,
@@ -247,6 +248,7 @@ def check(config: ConfigDict) -> None:
         ConfigError: if not.
     """
     check_config(config, rules())
+    check_objective(config)
     model = config.model
     if (model.networks == "conv") != bool(model.channels):
         must = "at least one" if model.networks == "conv" else "()"

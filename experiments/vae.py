@@ -27,6 +27,7 @@ from experiments.cli.rules import (
     Rule,
     check_config,
     check_latents,
+    check_objective,
     common_rules,
     fraction,
     latent_rules,
@@ -192,6 +193,7 @@ def check(config: ConfigDict) -> None:
     check_config(config, rules())
     model = config.model
     check_latents(model)
+    check_objective(config)
     layers = 1 + len(model.higher)
     if layers > 1 and config.objective == "analytic":
         # It would average over a layer independently of its parent, the layer above.

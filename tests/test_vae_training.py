@@ -120,6 +120,7 @@ def test_task_holds_the_splits_it_names(monkeypatch):
     "fields, message",
     [
         ({"model__num_classes": 3}, "num_classes=3: must be 2 for .*bernoulli"),
+        ({"num_samples": 2}, "objective='analytic': must be relaxed_density or soft_m"),
         ({"eval_every": 7}, "eval_every=7: must be a multiple of config.log_every=5"),
     ],
 )

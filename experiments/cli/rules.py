@@ -200,3 +200,17 @@ def did_you_mean(name: Any, choices: Mapping[str, str]) -> str:
     near = [name] if name in choices else difflib.get_close_matches(str(name), choices)
     names = " or ".join(choices[n] for n in near)
     return f"; did you mean {names}?" if near else ""
+
+
+def check_objective(config: ConfigDict) -> None:
+    """Checks that an objective with a KL is a bound on discrete samples.
+
+    Raises:
+        ConfigError: for the closed form inside the logarithm of a mean.
+    """
+    if config.objective == "analytic" and config.num_samples > 1:
+        raise ConfigError(
+            "config.objective='analytic': must be relaxed_density or soft_mass for "
+            f"num_samples={config.num_samples}: in a log-mean-exp the closed form of "
+            "the KL is no bound"
+        )

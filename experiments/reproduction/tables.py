@@ -145,7 +145,7 @@ def _conditions(cells: Sequence[Cell]) -> str:
         "Tested are the parameters of the step that is best on validation (best at). ± "
         "is the standard deviation over seeds, of a single seed the standard error "
         f"over images; {WORSE} is a mean worse and {BETTER} one better by more than "
-        f"{tolerances}, about the noise of the papers, which print no error bars."
+        f"{tolerances}, our tolerance: [1] and [2] print no error bars."
         f"{edge * any(map(records.edges, every))} jax {machines}."
     )
 
