@@ -10,7 +10,7 @@ from experiments.reproduction import records
 from experiments.reproduction.published import JANG_FIGURE5, TABLES
 
 RUNS_HEADER = (
-    "record|estimator|objective|steps|learning rate|test nll (m)|test L_1|published|"
+    "record|estimator|objective|steps|learning rate|test nll (m)|test nll_1|published|"
     "seed|trained in|jax, device"
 ).split("|")
 # Implementations of a training step, in the order of their columns, and its floor.

@@ -60,7 +60,11 @@ def link(path: Path) -> str:
 
 def machine(record: Mapping[str, Any]) -> str:
     """The version of jax and the device that a record was made with."""
-    return f"{record['versions']['jax']}, {record['versions']['device_kind']}"
+    versions = record["versions"]
+    device, cores = versions["device_kind"], versions.get("cores")
+    if device == "cpu" and cores is not None:
+        device = f"{versions['cpu']}, {cores} core{'s' * (cores > 1)}"
+    return f"{versions['jax']}, {device}"
 
 
 def is_of(record: Mapping[str, Any], config: ConfigDict, free: Sequence[str]) -> bool:

@@ -140,7 +140,7 @@ def _conditions(cells: Sequence[Cell]) -> str:
     machines = " or ".join(sorted({records.machine(record) for record in every}))
     return (
         f"{count} of {sum(len(row.published) for row in published.rows)} cells at "
-        f"budget `{cells[0].budget}`. {_training(cells)}; nll is L_m with m = "
+        f"budget `{cells[0].budget}`. {_training(cells)}; nll is −L_m with m = "
         f"{_shared(cells, 'eval_samples')}, in nats; {_choices(cells)}. "
         "Tested are the parameters of the step that is best on validation (best at). ± "
         "is the standard deviation over seeds, of a single seed the standard error "
@@ -230,7 +230,7 @@ def glance(cells: Sequence[Cell]) -> str:
     seeds = f"{' or '.join(map(str, counts))} seed{'s' * (counts != [1])}"
     note = (
         f"{published.title}: {' / '.join(column.label for column in columns)}, nll "
-        f"being L_m with m = {_shared(cells, 'eval_samples')}, in nats, mean over "
+        f"being −L_m with m = {_shared(cells, 'eval_samples')}, in nats, mean over "
         f"{seeds}. {_training(cells)}; {_choices(cells)}. "
         "Published numbers, standard errors, learning rates and records are in "
         f"table.md and [table.csv]({records.link(cells[0].folder)}/table.csv), "

@@ -31,7 +31,7 @@ def test_the_plot_has_the_best_estimators_on_top(results, saved):
     points = {line.get_label(): line.get_xydata() for line in bits.get_lines()}
     np.testing.assert_allclose(points["test nll, unbiased"], [[105, 0], [107, 1]])
     np.testing.assert_allclose(points["test nll, biased"], [[104, 2]])
-    np.testing.assert_allclose(points["L_1, biased"], [[114, 2]])
+    np.testing.assert_allclose(points["nll_1, biased"], [[114, 2]])
     (point,) = classes.get_lines()[1].get_xydata()
     np.testing.assert_allclose(point, [109, 0])
 

@@ -29,7 +29,7 @@ def test_mean_and_deviation_over_seeds_beside_the_published_number(results):
         ("test nll", f"[101.50 ± 0.71]({file})"),
         ("published", "101.5"),
         ("difference", "+0.00"),
-        ("L_1", "111.50 ± 0.71"),
+        ("nll_1", "111.50 ± 0.71"),
         ("learning_rate", "0.001 (set)"),
         ("steps", "100,000"),
         ("best at", "75,000 to 80,000"),
@@ -146,7 +146,7 @@ def test_the_best_of_each_row_that_has_several(results):
     write("jang_table1", VAE, "darn", None)  # diverged
     *_, nll, _, nll_1 = tables.table(recorded_cells("jang_table1", "cpu")).splitlines()
     assert nll == "Of these, the least test nll: `gumbel_softmax` in all rows."
-    assert nll_1 == "Of these, the least L_1: `muprop` in all rows."
+    assert nll_1 == "Of these, the least nll_1: `muprop` in all rows."
     write_bound("structured_prediction-bernoulli", "gumbel_softmax", 60.0, 61.0)
     write_bound("structured_prediction-bernoulli", "darn", 59.0, 62.0)
     *_, nll, _, nll_1 = tables.table(recorded_cells("jang_table1", "cpu")).splitlines()
@@ -184,7 +184,7 @@ def test_csv_has_every_number_in_a_column(results):
     )
     assert (line["row"], line["estimator"]) == (VAE, "gumbel_softmax")
     assert line["test nll"] == "101.5" and line["test nll, spread"] == "0.707107"
-    assert line["test nll, published"] == "101.5" and line["L_1"] == "111.5"
+    assert line["test nll, published"] == "101.5" and line["nll_1"] == "111.5"
     assert (line["learning_rate"], line["at an edge"]) == ("0.001", "learning_rate")
     assert (line["seeds"], line["diverged"]) == ("3", "1")
 
