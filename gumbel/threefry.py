@@ -5,7 +5,6 @@ and read again; here all rounds of Threefry-2x32 (Salmon, Moraes, Dror & Shaw, 2
 one pass. Elsewhere, and for keys of another generator, jax.random itself is called.
 """
 
-import functools
 import math
 
 import jax
@@ -31,12 +30,7 @@ def random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
         ValueError: if the key is not typed, or a batch of keys.
     """
     check_key(key)
-    return _random_bits(key, tuple(shape))
 
-
-# Compiled within others, too: 100 operations are traced once a shape, not once a draw.
-@functools.partial(jax.jit, static_argnums=1)
-def _random_bits(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     def by_jax(key: jax.Array) -> jax.Array:
         return jax.random.bits(key, shape, jnp.uint32)
 
