@@ -29,7 +29,7 @@ def linear_toy(classes):
 
         return run
 
-    return Toy(program, params, (weights,), (("z", (3,), 4),))
+    return Toy(program, params, (weights,), (("z", (3,), classes),))
 
 
 LINEAR = [linear_toy(2), linear_toy(4)]
