@@ -3,8 +3,6 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
-
 
 def description() -> str:
     """The README, its links into the repository as plain text and without pictures."""
@@ -14,6 +12,8 @@ def description() -> str:
 
 
 if __name__ == "__main__":
+    from setuptools import setup  # a new environment may have none
+
     setup(
         long_description=description(),
         long_description_content_type="text/markdown",
