@@ -1,8 +1,8 @@
 """The product of one-hot values with weights as a sum of rows, for evaluation on CPU.
 
-Why: of K classes it adds one row where a product multiplies K, and an evaluation on
-hard samples takes two thirds of the time. To measure: `python scripts/benchmark.py
-one_hot`; delete this file when its ratio is near 1. Other platforms multiply.
+Why: of K classes it adds one row where a product multiplies K. To measure:
+`python scripts/benchmark.py one_hot`; delete this file when its ratio is near 1. Other
+platforms multiply.
 """
 
 from typing import Any

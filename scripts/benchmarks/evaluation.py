@@ -1,5 +1,6 @@
 """Times the evaluation of the linear VAE: ours, PyTorch's, and the bare products."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -7,14 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from experiments.engine.evaluation import Evaluator
-from experiments.engine.step import EVALUATE, init_state
+from experiments.engine.recorder import make_evaluator
+from experiments.engine.step import init_state
+from experiments.engine.task import Task
 from experiments.reproduction.other_tables import EAGER, OURS, PRODUCTS
 from gumbel.estimate import CHUNK
 from scripts.benchmarks.clock import time_in_turns
 
 IMAGES, SAMPLES, REPEATS = 2000, 1000, 3
-# Samples that PyTorch draws at once, of which it is fastest with so many.
+# Samples that PyTorch draws at once.
 CHUNK_OF_PYTORCH = 50
 
 
@@ -35,16 +37,17 @@ def evaluation(network, has_pytorch: bool) -> dict[str, Any]:
 def ours(task, config) -> Callable[[], Any]:
     """Makes the evaluation as a run does it."""
     state = init_state(task, config)
-    sets = {"test": tuple(array[:IMAGES] for array in task.evaluation["test"])}
-    key = jax.random.fold_in(state.key, EVALUATE)
-    evaluate = Evaluator(
-        task.program,
-        sets,
-        config.eval_batch_size,
-        key,
-        hard_program=task.hard_program,
-    )
+    evaluate = make_evaluator(with_images(task, IMAGES), config, state)
     return lambda: evaluate(state.params, "test", SAMPLES)
+
+
+def with_images(task: Task, count: int) -> Task:
+    """The task with the first images of each split alone for evaluation."""
+    sets = {
+        split: tuple(array[:count] for array in arrays)
+        for split, arrays in task.evaluation.items()
+    }
+    return dataclasses.replace(task, evaluation=sets)
 
 
 def products(task, config) -> Callable[[], Any]:

@@ -11,17 +11,19 @@ import jax
 
 import gumbel
 from experiments.engine.devices import sweep_mesh, whole
-from experiments.engine.evaluation import Evaluator, bound_summary
+from experiments.engine.evaluation import bound_summary
 from experiments.engine.hyper import static_fields
 from experiments.engine.provenance import versions
+from experiments.engine.recorder import make_evaluator
 from experiments.engine.run_directory import write_json
-from experiments.engine.step import EVALUATE, init_state, make_train_chunk
+from experiments.engine.step import init_state, make_train_chunk
 from experiments.engine.together import jitted_chunk, stack_states
 from experiments.reproduction import reproduce
 from experiments.reproduction.cells import table_cells
 from experiments.reproduction.other_tables import gpu_table
 from experiments.reproduction.published import TABLES
 from scripts.benchmarks.clock import machine, time_in_turns
+from scripts.benchmarks.evaluation import with_images
 from scripts.benchmarks.training import HAS_PYTORCH, Network, turns
 
 LINEAR = Network("vae", "categorical", steps=1000)
@@ -129,18 +131,7 @@ def estimators() -> dict[str, float]:
 
 
 def _evaluator(config, task, state, count: int) -> Callable[[str, int], Any]:
-    sets = {
-        split: tuple(array[:count] for array in arrays)
-        for split, arrays in task.evaluation.items()
-    }
-    key = jax.random.fold_in(state.key, EVALUATE)
-    evaluate = Evaluator(
-        task.program,
-        sets,
-        config.eval_batch_size,
-        key,
-        hard_program=task.hard_program,
-    )
+    evaluate = make_evaluator(with_images(task, count), config, state)
     return lambda split, m: evaluate(state.params, split, m)
 
 

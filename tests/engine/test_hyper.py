@@ -1,4 +1,4 @@
-"""Which fields of a config are traced, and which are static."""
+"""Traced and static fields of a config."""
 
 import dataclasses
 

@@ -137,7 +137,7 @@ def test_all_estimators_of_a_row_have_the_same_budget():
 
 
 def test_budgets_like_others_patterns_and_options():
-    """What is not written beside a budget, but follows from others or from a row."""
+    """Fields that follow from others or from a row, and no budget names."""
     cells = {c.name: c for table in TABLES for c in table_cells(table, "paper")}
     vae = cells["later-vae-categorical-st_gumbel_softmax"]
     assert (vae.config.optimizer, vae.config.eval_samples) == ("sgd", 1000)

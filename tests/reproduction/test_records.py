@@ -12,7 +12,7 @@ from experiments.reproduction import records
 
 
 def make_record(config, experiment="vae"):
-    """What a run of a config would leave, read from its file."""
+    """A record as a run of a config leaves it, read from its file."""
     record = {"experiment": experiment, "config": config.to_dict()}
     return json.loads(json.dumps(record | {"result": {}, "versions": {}}))
 
